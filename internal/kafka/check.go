@@ -1,0 +1,92 @@
+package kafka
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/duplex-go/duplex"
+	"github.com/duplex-go/duplex/internal/backoff"
+)
+
+// Ping asks any broker of the cluster for an answer, once.
+func Ping(ctx context.Context, cl *kgo.Client, op string) error {
+	return Explain(fmt.Sprintf("%s: reaching the cluster at %s", op, seeds(cl)), cl.Ping(ctx))
+}
+
+// Reach pings until the cluster answers, it refuses us, or timeout has passed;
+// then the last answer is returned. A cancelled ctx returns its cause.
+func Reach(ctx context.Context, cl *kgo.Client, op string, timeout time.Duration) error {
+	bounded, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	var last error
+	for try := 1; ; try++ {
+		err := Ping(bounded, cl, op)
+		if err == nil {
+			return nil
+		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if last == nil || bounded.Err() == nil {
+			last = err // not the error of a ping that the deadline cut short
+		}
+		if errors.Is(err, duplex.ErrUnauthenticated) || errors.Is(err, duplex.ErrUnauthorized) {
+			return last
+		}
+		select {
+		case <-bounded.Done():
+			return last
+		case <-time.After(backoff.Exponential(try, 50*time.Millisecond, time.Second)):
+		}
+	}
+}
+
+func seeds(cl *kgo.Client) string {
+	brokers, _ := cl.OptValue(kgo.SeedBrokers).([]string)
+	return strings.Join(brokers, ",")
+}
+
+// Topic is what a cluster says of a topic.
+type Topic struct {
+	Name       string
+	ID         [16]byte
+	Partitions int32
+}
+
+// Topics describes the named topics. One that is missing or hidden from us is
+// an error that names it; nothing is created.
+func Topics(ctx context.Context, cl *kgo.Client, op string, names ...string) ([]Topic, error) {
+	req := kmsg.NewPtrMetadataRequest()
+	for _, n := range names {
+		t := kmsg.NewMetadataRequestTopic()
+		t.Topic = kmsg.StringPtr(n)
+		req.Topics = append(req.Topics, t)
+	}
+	resp, err := req.RequestWith(ctx, cl)
+	if err != nil {
+		return nil, Explain(fmt.Sprintf("%s: asking for topics %s", op, strings.Join(names, ", ")), err)
+	}
+	var topics []Topic
+	var errs []error
+	for _, t := range resp.Topics {
+		name := ""
+		if t.Topic != nil {
+			name = *t.Topic
+		}
+		if err := kerr.ErrorForCode(t.ErrorCode); err != nil {
+			errs = append(errs, Explain(fmt.Sprintf("%s: asking for topic %q", op, name), err))
+			continue
+		}
+		topics = append(topics, Topic{Name: name, ID: t.TopicID, Partitions: int32(len(t.Partitions))}) //nolint:gosec // bounded by the broker
+	}
+	slices.SortFunc(topics, func(a, b Topic) int { return strings.Compare(a.Name, b.Name) })
+	return topics, errors.Join(errs...)
+}
