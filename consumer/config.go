@@ -1,0 +1,309 @@
+package consumer
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/duplex-go/duplex"
+)
+
+// Ordering says which records wait for which.
+type Ordering uint8
+
+const (
+	// ByKey runs the records of one key one at a time, in log order. It runs as
+	// ByPartition, which keeps the same promise, until key-ordered concurrency
+	// is there. It is the default.
+	ByKey Ordering = iota
+	// ByPartition runs the records of one partition one at a time, in log
+	// order.
+	ByPartition
+)
+
+// String gives the name as it is written in configuration: "by-key" or
+// "by-partition".
+func (o Ordering) String() string {
+	switch o {
+	case ByKey:
+		return "by-key"
+	case ByPartition:
+		return "by-partition"
+	default:
+		return fmt.Sprintf("Ordering(%d)", uint8(o))
+	}
+}
+
+// Defaults of Config.
+const (
+	DefaultConcurrency      = 64
+	DefaultMaxBatch         = 500
+	DefaultMaxLoadedBytes   = 64 << 20
+	DefaultCommitInterval   = time.Second
+	DefaultRetryMin         = 100 * time.Millisecond
+	DefaultRetryMax         = 30 * time.Second
+	DefaultRevokeGrace      = 10 * time.Second
+	DefaultDrainTimeout     = 30 * time.Second
+	DefaultStartTimeout     = 30 * time.Second
+	DefaultSessionTimeout   = 20 * time.Second
+	DefaultRebalanceTimeout = 60 * time.Second
+	DefaultFetchMaxBytes    = 50 << 20
+)
+
+// Config describes a consumer. Cluster, Group and Handlers are required; the
+// zero value of every other field works.
+type Config struct {
+	// Cluster is the Kafka to read from.
+	Cluster duplex.Cluster
+
+	// Group is the consumer group: its members share the partitions, and its
+	// committed offsets say what is finished. Required.
+	Group string
+
+	// Handlers say which topics to read and what to do with their records, one
+	// handler a topic. Required.
+	Handlers []Handler
+
+	// Middleware wraps every record handler, the first one outermost. Batch
+	// handlers are not wrapped: what wraps one record cannot wrap many.
+	// Defaults to none.
+	Middleware []duplex.Middleware
+
+	// Ordering says which records wait for which. Defaults to ByKey.
+	Ordering Ordering
+
+	// Concurrency is how many handlers run at once in this consumer, over all
+	// partitions; from 1 to 100,000. Defaults to 64.
+	Concurrency int
+
+	// MaxBatch is the most records that a batch handler gets at once. Defaults
+	// to 500.
+	MaxBatch int
+
+	// BatchWait is how long the first record of a batch may wait for others.
+	// Defaults to 0: a batch is what is there.
+	BatchWait time.Duration
+
+	// StartOffset is where a group begins that never committed an offset for a
+	// topic. A partition that is added to the topic later is always read from
+	// its beginning, and so is a partition without an offset in a group whose
+	// other offsets another client committed. Defaults to StartEarliest.
+	StartOffset StartOffset
+
+	// HandlerTimeout cancels the context of a handler that takes longer, with
+	// cause ErrHandlerTimeout; its error then counts as a failure. Defaults to
+	// none.
+	HandlerTimeout time.Duration
+
+	// RetryMin and RetryMax bound the wait before a failed record is tried
+	// again: RetryMin after the first attempt, doubled with each further one up
+	// to RetryMax, with jitter. Default to 100 ms and 30 s.
+	RetryMin, RetryMax time.Duration
+
+	// MaxLoaded is how many unfinished records may be in memory, over all
+	// partitions; each partition may hold its share, at least 64, plus the rest
+	// of one poll. Beyond that its fetching pauses. Defaults to 4 × Concurrency,
+	// at least 4,096.
+	MaxLoaded int
+
+	// MaxLoadedBytes bounds the keys, values and headers of the same records in
+	// the same way. Defaults to 64 MiB.
+	MaxLoadedBytes int64
+
+	// FetchMaxBytes is the most that one broker may answer at a time, in bytes
+	// as they are on the wire. Defaults to 50 MiB.
+	FetchMaxBytes int32
+
+	// CommitInterval is how often finished work is committed; it bounds what a
+	// crash repeats. Defaults to 1 s.
+	CommitInterval time.Duration
+
+	// RevokeGrace is how long running handlers may go on after their partition
+	// was given to another member; their work is committed. Must be at most half
+	// of RebalanceTimeout. Defaults to 10 s.
+	RevokeGrace time.Duration
+
+	// DrainTimeout is how long running handlers may go on after Run's context
+	// was cancelled. Defaults to 30 s.
+	DrainTimeout time.Duration
+
+	// StartTimeout is how long Run tries to reach the cluster before it gives
+	// up. Defaults to 30 s.
+	StartTimeout time.Duration
+
+	// SessionTimeout is how long the group waits for a silent member before it
+	// gives its partitions to others. Defaults to 20 s.
+	SessionTimeout time.Duration
+
+	// RebalanceTimeout is how long the group waits for its members in a
+	// rebalance. Defaults to 60 s.
+	RebalanceTimeout time.Duration
+
+	// Logger gets what the consumer has to say: rebalances, failures it retries,
+	// records it drops. Defaults to none.
+	Logger *zap.Logger
+}
+
+const (
+	maxConcurrency = 100_000
+	leastLoaded    = 4096
+	leastShare     = 64
+)
+
+func (c Config) withDefaults() Config {
+	orInt := func(v *int, d int) {
+		if *v == 0 {
+			*v = d
+		}
+	}
+	orTime := func(v *time.Duration, d time.Duration) {
+		if *v == 0 {
+			*v = d
+		}
+	}
+	orInt(&c.Concurrency, DefaultConcurrency)
+	orInt(&c.MaxBatch, DefaultMaxBatch)
+	orInt(&c.MaxLoaded, max(4*c.Concurrency, leastLoaded))
+	orTime(&c.RetryMin, DefaultRetryMin)
+	orTime(&c.RetryMax, max(DefaultRetryMax, c.RetryMin))
+	orTime(&c.CommitInterval, DefaultCommitInterval)
+	orTime(&c.RevokeGrace, DefaultRevokeGrace)
+	orTime(&c.DrainTimeout, DefaultDrainTimeout)
+	orTime(&c.StartTimeout, DefaultStartTimeout)
+	orTime(&c.SessionTimeout, DefaultSessionTimeout)
+	orTime(&c.RebalanceTimeout, DefaultRebalanceTimeout)
+	if c.MaxLoadedBytes == 0 {
+		c.MaxLoadedBytes = DefaultMaxLoadedBytes
+	}
+	if c.FetchMaxBytes == 0 {
+		c.FetchMaxBytes = DefaultFetchMaxBytes
+	}
+	if c.Logger == nil {
+		c.Logger = zap.NewNop()
+	}
+	return c
+}
+
+// Validate reports every problem of c at once, each naming its field, value and
+// rule. New calls it.
+func (c Config) Validate() error {
+	errs := []error{c.Cluster.Validate()}
+	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf(format, args...)) }
+	if strings.TrimSpace(c.Group) == "" {
+		bad("Group = %q: name the consumer group", c.Group)
+	}
+	errs = append(errs, validateHandlers(c.Handlers))
+	for i, m := range c.Middleware {
+		if m == nil {
+			bad("Middleware[%d] is nil", i)
+		}
+	}
+	if c.Ordering > ByPartition {
+		bad("Ordering = %d: want ByKey or ByPartition", c.Ordering)
+	}
+	if c.Concurrency < 0 || c.Concurrency > maxConcurrency {
+		bad("Concurrency = %d: want 1 to %d, or 0 for the default", c.Concurrency, maxConcurrency)
+	}
+	errs = append(errs, c.StartOffset.validate(), c.validateSizes(), c.validateTimes())
+	return errors.Join(errs...)
+}
+
+func (c Config) validateSizes() error {
+	var errs []error
+	for _, f := range []struct {
+		name  string
+		value int64
+	}{
+		{"MaxBatch", int64(c.MaxBatch)},
+		{"MaxLoaded", int64(c.MaxLoaded)},
+		{"MaxLoadedBytes", c.MaxLoadedBytes},
+		{"FetchMaxBytes", int64(c.FetchMaxBytes)},
+	} {
+		if f.value < 0 {
+			errs = append(errs, fmt.Errorf("%s = %d: must not be negative", f.name, f.value))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (c Config) validateTimes() error {
+	var errs []error
+	for _, f := range []struct {
+		name  string
+		value time.Duration
+	}{
+		{"BatchWait", c.BatchWait},
+		{"HandlerTimeout", c.HandlerTimeout},
+		{"RetryMin", c.RetryMin},
+		{"RetryMax", c.RetryMax},
+		{"CommitInterval", c.CommitInterval},
+		{"RevokeGrace", c.RevokeGrace},
+		{"DrainTimeout", c.DrainTimeout},
+		{"StartTimeout", c.StartTimeout},
+		{"SessionTimeout", c.SessionTimeout},
+		{"RebalanceTimeout", c.RebalanceTimeout},
+	} {
+		if f.value < 0 {
+			errs = append(errs, fmt.Errorf("%s = %s: must not be negative", f.name, f.value))
+		}
+	}
+	d := c.withDefaults()
+	if d.RetryMax < d.RetryMin {
+		errs = append(errs, fmt.Errorf("RetryMax = %s: must not be less than RetryMin = %s", d.RetryMax, d.RetryMin))
+	}
+	if d.RevokeGrace > d.RebalanceTimeout/2 {
+		errs = append(errs, fmt.Errorf("RevokeGrace = %s: must be at most half of RebalanceTimeout = %s, or the group gives up on this member",
+			d.RevokeGrace, d.RebalanceTimeout))
+	}
+	return errors.Join(errs...)
+}
+
+// StartOffset is where a new group begins; see Config.StartOffset. Make one with
+// StartAt, or use StartEarliest or StartLatest.
+type StartOffset struct {
+	kind startKind
+	at   time.Time
+}
+
+type startKind uint8
+
+const (
+	startEarliest startKind = iota
+	startLatest
+	startTime
+)
+
+// StartEarliest begins with the oldest record that the broker still has. It is
+// the zero value.
+func StartEarliest() StartOffset { return StartOffset{} }
+
+// StartLatest begins with the first record that is published after the group's
+// first member was assigned the partition.
+func StartLatest() StartOffset { return StartOffset{kind: startLatest} }
+
+// StartAt begins with the first record whose timestamp is t or later; where
+// there is none, at the end.
+func StartAt(t time.Time) StartOffset { return StartOffset{kind: startTime, at: t} }
+
+// String gives "start", "end" or the time in RFC 3339, as it is written in
+// configuration.
+func (s StartOffset) String() string {
+	switch s.kind {
+	case startLatest:
+		return "end"
+	case startTime:
+		return s.at.Format(time.RFC3339Nano)
+	default:
+		return "start"
+	}
+}
+
+func (s StartOffset) validate() error {
+	if s.kind == startTime && s.at.UnixMilli() < 0 {
+		return fmt.Errorf("StartOffset = %s: before 1970, Kafka has no such timestamps", s)
+	}
+	return nil
+}

@@ -1,0 +1,110 @@
+package consumer
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+
+	"github.com/duplex-go/duplex"
+	"github.com/duplex-go/duplex/internal/kafka"
+)
+
+// Consumer is one member of a consumer group. Make one with New, then Run it.
+// All methods are safe for concurrent use.
+type Consumer struct {
+	cfg    Config
+	ran    atomic.Bool
+	counts counts
+
+	mu     sync.Mutex
+	engine *engine // of Run; nil before
+	ended  bool
+}
+
+// New returns a consumer that Run will start. It validates cfg, reads the files
+// that cfg names, and dials nothing. The error names every problem of cfg at
+// once.
+func New(cfg Config) (*Consumer, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, &duplex.Error{Op: "consumer: checking Config", Err: err}
+	}
+	client, err := kafka.NewClient(cfg.Cluster, nil) // what can be wrong with it should be known now
+	if err != nil {
+		return nil, &duplex.Error{Op: "consumer: checking Config", Err: err}
+	}
+	client.Close()
+	return &Consumer{cfg: cfg.withDefaults()}, nil
+}
+
+// Ping reports whether the cluster answers and lets us in. The error's code is
+// [duplex.ErrUnreachable], [duplex.ErrUnauthenticated] or [duplex.ErrTimeout].
+func (c *Consumer) Ping(ctx context.Context) error {
+	client, err := kafka.NewClient(c.cfg.Cluster, c.cfg.Logger)
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	return kafka.Ping(ctx, client, "consumer")
+}
+
+// Run joins the group and handles records until ctx is cancelled. Then it stops
+// gracefully: no handler starts any more, those at work may end (DrainTimeout),
+// their work is committed, and the member leaves the group, all while still in
+// the group, so that the others take over exactly what is not finished. A
+// graceful stop returns nil.
+//
+// Run returns an error, coded, when it cannot go on: before it joins, when the
+// cluster does not answer within StartTimeout ([duplex.ErrUnreachable]) or
+// refuses us ([duplex.ErrUnauthenticated], [duplex.ErrUnauthorized]), or a topic
+// does not exist ([duplex.ErrUnknownTopic]); later, when the group will not have
+// this member ([duplex.ErrFenced], [duplex.ErrUnauthorized]); and at the end,
+// when a handler did not return within DrainTimeout, or the last commit was
+// refused.
+// What fails in between is retried and shown by Status. A Consumer runs once; a
+// second Run returns [duplex.ErrClosed].
+func (c *Consumer) Run(ctx context.Context) error {
+	if c.ran.Swap(true) {
+		return &duplex.Error{Op: "consumer: running", Codes: []duplex.Code{duplex.ErrClosed}, Hint: "a Consumer runs once: make another one"}
+	}
+	defer func() {
+		c.mu.Lock()
+		c.ended = true
+		c.mu.Unlock()
+	}()
+	if err := c.check(ctx); err != nil {
+		if ctx.Err() != nil {
+			return nil // asked to stop before there was anything to stop
+		}
+		return err
+	}
+	e, err := newEngine(c.cfg, &c.counts)
+	if err != nil {
+		return err
+	}
+	c.mu.Lock()
+	c.engine = e
+	c.mu.Unlock()
+	return e.run(ctx)
+}
+
+// check finds out, before the group notices us, whether the group would be any
+// use.
+func (c *Consumer) check(ctx context.Context) (err error) {
+	client, err := kafka.NewClient(c.cfg.Cluster, c.cfg.Logger)
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	if err := kafka.Reach(ctx, client, "consumer", c.cfg.StartTimeout); err != nil {
+		return err
+	}
+	topics := make([]string, 0, len(c.cfg.Handlers))
+	for _, h := range c.cfg.Handlers {
+		topics = append(topics, h.topic)
+	}
+	bounded, cancel := context.WithTimeoutCause(ctx, c.cfg.StartTimeout, errors.New("StartTimeout has passed"))
+	defer cancel()
+	_, err = kafka.Topics(bounded, client, "consumer", topics...)
+	return err
+}

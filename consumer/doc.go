@@ -1,0 +1,44 @@
+// Package consumer reads topics in a group and runs a handler on each record,
+// in order, and commits exactly what is finished.
+//
+//	var Departures = duplex.Topic[Departure]{Name: "departures"}
+//
+//	c, err := consumer.New(consumer.Config{
+//		Cluster:  duplex.Cluster{Brokers: []string{"127.0.0.1:9092"}},
+//		Group:    "boards",
+//		Handlers: []consumer.Handler{consumer.Handle(Departures, board.Update)},
+//	})
+//	if err != nil {
+//		return err
+//	}
+//	return c.Run(ctx) // until ctx is cancelled: then it drains, commits and leaves
+//
+// # How a record flows
+//
+//	Kafka ── poll ──► assignment of its partition ──► lane ──► worker ──► handler
+//	                     │ ledger: read, finished               │
+//	                     └────────◄── finished ─────────────────┘
+//	                     │
+//	                     └──► commit: the watermark, never past an unfinished record
+//
+// One goroutine polls and hands over slices of records. An assignment is one
+// tenure of one partition in this process: it has a ledger, the account of what
+// was read and what is finished. A lane is the queue of what must run one after
+// the other. Workers, at most Concurrency of them, run the heads of lanes.
+//
+// # Guarantees
+//
+// Every record is handled at least once. The committed offset never passes a
+// record that is not finished: handled, or dropped with [duplex.Drop]. A record
+// that fails is tried again in its place, with backoff, for as long as it takes;
+// what must come after it waits, other partitions go on.
+//
+// A rebalance or a stop repeats nothing as long as handlers return within
+// RevokeGrace and DrainTimeout. A crash repeats at most what was unfinished and
+// what was finished since the last acknowledged commit (CommitInterval).
+//
+// Two executions for one partition never overlap in the group, with one
+// exception: a process that was frozen for longer than its session, and a
+// handler that ignores its cancelled context, may still be at work when the next
+// owner begins. [Delivery.Generation] is the fencing token for that case.
+package consumer

@@ -1,0 +1,201 @@
+package consumer
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+	"go.uber.org/zap"
+
+	"github.com/duplex-go/duplex"
+	"github.com/duplex-go/duplex/internal/kafka"
+)
+
+// engine is what Run runs: the client, the assignments, and the goroutines that
+// move records between them.
+//
+//	poll goroutine   polls, hands slices over, holds back         poll.go, flow.go
+//	kgo's goroutine  assigned, revoked, lost                      rebalance.go, start.go
+//	workers          run handlers                                 workers.go, turn.go
+//	committer        commits the watermarks                       commit.go
+type engine struct {
+	cfg    Config
+	log    *zap.Logger
+	counts *counts
+	routes map[string]*route
+	topics []string
+
+	client     *kgo.Client
+	handoff    *handoff
+	flow       *flow
+	pool       *pool
+	timers     timers
+	committer  committer
+	fence      fence
+	problems   problems
+	background sync.WaitGroup
+
+	// mu guards the two tables; it is never held while an assignment's mutex
+	// is wanted by somebody who holds that.
+	mu        sync.RWMutex
+	open      map[string]map[int32]*assignment
+	openCount int
+	ghosts    map[place]*assignment // closed, with a handler that has not returned
+	fenced    bool
+
+	shareLoaded atomic.Int64
+	shareBytes  atomic.Int64
+	joined      atomic.Bool
+	stopping    atomic.Bool
+	fatal       chan error    // capacity 1
+	ready       chan struct{} // closed when the engine is built; callbacks wait for it
+}
+
+type place struct {
+	topic     string
+	partition int32
+}
+
+// counts are totals of a consumer's life.
+type counts struct {
+	handled, failed, snoozed, dropped, late, commits, rebalances atomic.Int64
+}
+
+func newEngine(cfg Config, counts *counts) (*engine, error) {
+	e := &engine{
+		cfg: cfg, counts: counts, log: cfg.Logger.Named("consumer").With(zap.String("group", cfg.Group)),
+		routes:  make(map[string]*route, len(cfg.Handlers)),
+		handoff: newHandoff(),
+		open:    map[string]map[int32]*assignment{}, ghosts: map[place]*assignment{},
+		fatal: make(chan error, 1), ready: make(chan struct{}),
+	}
+	for _, h := range cfg.Handlers {
+		e.routes[h.topic] = &route{single: wrap(h.single, cfg.Middleware), batch: h.batch}
+		e.topics = append(e.topics, h.topic)
+	}
+	e.shareOut()
+	e.fence.engine = e
+	e.pool = newPool(cfg.Concurrency, e.runLane)
+	client, err := kafka.NewClient(cfg.Cluster, cfg.Logger, e.options()...)
+	if err != nil {
+		return nil, err
+	}
+	e.client = client
+	e.flow = newFlow(client)
+	e.committer.init(e)
+	close(e.ready)
+	return e, nil
+}
+
+func wrap(next duplex.Next, middleware []duplex.Middleware) duplex.Next {
+	if next == nil {
+		return nil
+	}
+	for i := len(middleware) - 1; i >= 0; i-- {
+		next = middleware[i](next)
+	}
+	return next
+}
+
+// fetchMaxWait bounds how long a resumed or added partition waits for the long
+// poll that is under way (engine rule 6).
+const fetchMaxWait = 300 * time.Millisecond
+
+func (e *engine) options() []kgo.Opt {
+	return []kgo.Opt{
+		kgo.ConsumerGroup(e.cfg.Group),
+		kgo.ConsumeTopics(e.topics...),
+		kgo.DisableAutoCommit(),
+		kgo.Balancers(kgo.CooperativeStickyBalancer()),
+		kgo.SessionTimeout(e.cfg.SessionTimeout),
+		kgo.HeartbeatInterval(min(3*time.Second, e.cfg.SessionTimeout/3)),
+		kgo.RebalanceTimeout(e.cfg.RebalanceTimeout),
+		kgo.FetchIsolationLevel(kgo.ReadCommitted()), // engine rule 13
+		kgo.KeepControlRecords(),                     // the frontier must pass them
+		kgo.FetchMaxWait(fetchMaxWait),
+		kgo.FetchMaxBytes(e.cfg.FetchMaxBytes),
+		// Both are set, because kgo's defaults are to go back by a minute and to
+		// follow the reset (engine rule 19). Every partition is given an exact
+		// offset when it is opened, see start.go; what the broker deleted
+		// before it was read is noticed in poll.go.
+		kgo.ConsumeStartOffset(kgo.NewOffset().AtStart()),
+		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
+		kgo.WithHooks(&e.fence),
+		kgo.OnPartitionsAssigned(e.onAssigned),
+		kgo.OnPartitionsRevoked(e.onRevoked),
+		kgo.OnPartitionsLost(e.onLost),
+		kgo.AdjustFetchOffsetsFn(e.onOffsets),
+		kgo.OnOffsetsFetched(e.onOffsetsFetched),
+	}
+}
+
+// run is Run, once the engine is built.
+func (e *engine) run(ctx context.Context) error {
+	live, end := context.WithCancel(context.WithoutCancel(ctx))
+	var loops sync.WaitGroup
+	loops.Go(func() { e.poll(live) })
+	loops.Go(func() { e.flow.run(live) })
+	loops.Go(func() { e.committer.run(live) })
+	loops.Go(func() { e.fence.run(live) })
+	var failure error
+	select {
+	case <-ctx.Done():
+	case failure = <-e.fatal:
+	}
+	stuck, uncommitted := e.stop(live)
+	end()
+	e.timers.close()
+	e.client.CloseAllowingRebalance()
+	loops.Wait()
+	e.pool.close()
+	if stuck == nil {
+		e.pool.done.Wait() // no handler is at work: they return at once
+		e.background.Wait()
+	}
+	if failure != nil {
+		return failure
+	}
+	return errors.Join(stuck, uncommitted)
+}
+
+// fail ends Run with err; the first one counts.
+func (e *engine) fail(err error) {
+	select {
+	case e.fatal <- err:
+	default:
+	}
+}
+
+// find returns the open assignment of a partition, nil if there is none.
+func (e *engine) find(topic string, partition int32) *assignment {
+	e.mu.RLock()
+	defer e.mu.RUnlock()
+	return e.open[topic][partition]
+}
+
+// all returns the open assignments.
+func (e *engine) all() []*assignment {
+	e.mu.RLock()
+	defer e.mu.RUnlock()
+	var all []*assignment
+	for _, partitions := range e.open {
+		for _, a := range partitions {
+			all = append(all, a)
+		}
+	}
+	return all
+}
+
+// shares returns how many records and bytes one partition may hold.
+func (e *engine) shares() (loaded int, bytes int64) {
+	return int(e.shareLoaded.Load()), e.shareBytes.Load()
+}
+
+func (e *engine) shareOut() {
+	n := max(e.openCount, 1)
+	e.shareLoaded.Store(int64(max(e.cfg.MaxLoaded/n, leastShare)))
+	e.shareBytes.Store(max(e.cfg.MaxLoadedBytes/int64(n), 1))
+}

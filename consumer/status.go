@@ -1,0 +1,153 @@
+package consumer
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/duplex-go/duplex"
+)
+
+// stallAfter is how long a paused partition may stand at one record before it
+// counts as blocked.
+const stallAfter = 30 * time.Second
+
+// Status returns a snapshot. Counts are handled, failed (attempts that did),
+// snoozed, dropped, late_completions (results that came after the partition was
+// gone, and were ignored), commits, rebalances and pauses.
+func (c *Consumer) Status() duplex.Status {
+	s := duplex.Status{
+		Component: "consumer", Name: c.cfg.Group,
+		Counts: map[string]int64{
+			"handled": c.counts.handled.Load(), "failed": c.counts.failed.Load(), "snoozed": c.counts.snoozed.Load(),
+			"dropped": c.counts.dropped.Load(), "late_completions": c.counts.late.Load(), "commits": c.counts.commits.Load(),
+			"rebalances": c.counts.rebalances.Load(),
+		},
+	}
+	c.mu.Lock()
+	e, ended := c.engine, c.ended
+	c.mu.Unlock()
+	switch {
+	case ended:
+		s.SetProblems(duplex.Problem{Code: duplex.StatusClosed, Detail: "Run has returned"})
+	case e == nil:
+		s.SetProblems(duplex.Problem{Code: duplex.StatusJoining, Detail: "not yet in the group"})
+	default:
+		s.Counts["pauses"] = e.flow.paused.Load()
+		e.describe(&s)
+	}
+	return s
+}
+
+func (e *engine) describe(s *duplex.Status) {
+	found := e.problems.list()
+	if e.stopping.Load() {
+		found = append(found, duplex.Problem{Code: duplex.StatusStopping, Detail: "draining, then leaving the group"})
+	} else if !e.joined.Load() {
+		found = append(found, duplex.Problem{Code: duplex.StatusJoining, Detail: "not yet in the group"})
+	}
+	for _, a := range e.all() {
+		p, problem := a.status()
+		s.Partitions = append(s.Partitions, p)
+		if problem.Code != "" {
+			found = append(found, problem)
+		}
+	}
+	found = append(found, e.stuckHandlers()...)
+	slices.SortFunc(s.Partitions, func(a, b duplex.PartitionStatus) int {
+		return cmp.Or(cmp.Compare(a.Topic, b.Topic), cmp.Compare(a.Partition, b.Partition))
+	})
+	slices.SortStableFunc(found, func(a, b duplex.Problem) int { return cmp.Compare(a.Detail, b.Detail) })
+	s.SetProblems(found...)
+}
+
+func (e *engine) stuckHandlers() []duplex.Problem {
+	e.mu.RLock()
+	defer e.mu.RUnlock()
+	var found []duplex.Problem
+	for at, a := range e.ghosts {
+		a.mu.Lock()
+		if t := a.turn; t != nil {
+			found = append(found, duplex.Problem{
+				Code: duplex.StatusHandlerStuck,
+				Detail: fmt.Sprintf("%s/%d: the handler of a former assignment was told to stop and has not returned, %s after it began",
+					at.topic, at.partition, time.Since(t.began).Round(time.Second)),
+			})
+		}
+		a.mu.Unlock()
+	}
+	return found
+}
+
+func (a *assignment) status() (duplex.PartitionStatus, duplex.Problem) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.settle()
+	p := duplex.PartitionStatus{
+		Topic: a.topic, Partition: a.partition, Committed: a.committed, Watermark: a.ledger.Watermark(), Frontier: a.ledger.Frontier(),
+		End: a.end, Loaded: a.lane.queue.len(), Paused: a.paused,
+	}
+	if a.turn != nil {
+		p.Running = 1
+	}
+	if a.lane.lastErr != nil {
+		p.Attempt, p.RetryAt, p.LastError = a.lane.attempt, a.lane.due, a.lane.lastErr.Error()
+	}
+	switch stood := time.Since(a.moved); {
+	case a.paused && stood > stallAfter && a.lane.queue.len() > 0:
+		head := a.lane.queue.at(0).record
+		return p, duplex.Problem{Code: duplex.StatusHeadOfLineBlocked, Detail: fmt.Sprintf(
+			"%s/%d: offset %d, key %q, holds up %d loaded records for %s", a.topic, a.partition, head.Offset, cut(head.Key), p.Loaded, stood.Round(time.Second))}
+	case a.lane.lastErr != nil:
+		return p, duplex.Problem{Code: duplex.StatusRetrying, Detail: fmt.Sprintf(
+			"%s/%d: offset %d waits for attempt %d: %v", a.topic, a.partition, p.Watermark, p.Attempt, a.lane.lastErr)}
+	}
+	return p, duplex.Problem{}
+}
+
+func cut(key []byte) []byte { return key[:min(len(key), 80)] }
+
+// problems are what polls and the group reported, by partition; partition −1 of
+// no topic is the group itself.
+type problems struct {
+	mu    sync.Mutex
+	found map[place]duplex.Problem
+}
+
+func (p *problems) set(topic string, partition int32, code duplex.StatusCode, detail string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.found == nil {
+		p.found = map[place]duplex.Problem{}
+	}
+	p.found[place{topic, partition}] = duplex.Problem{Code: code, Detail: detail}
+}
+
+// clear takes back what a poll reported; lost data stays known until the
+// partition is given up.
+func (p *problems) clear(topic string, partition int32) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if at := (place{topic, partition}); p.found[at].Code != duplex.StatusDataLost {
+		delete(p.found, at)
+	}
+}
+
+// forget takes a problem back whatever it is.
+func (p *problems) forget(topic string, partition int32) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.found, place{topic, partition})
+}
+
+func (p *problems) list() []duplex.Problem {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	list := make([]duplex.Problem, 0, len(p.found))
+	for _, problem := range p.found {
+		list = append(list, problem)
+	}
+	return list
+}

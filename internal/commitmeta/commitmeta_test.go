@@ -1,0 +1,55 @@
+package commitmeta
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func TestRoundTrip(t *testing.T) {
+	t.Parallel()
+	for _, want := range []Meta{{}, {Partitions: 1}, {Partitions: 6}, {Partitions: 1 << 30}} {
+		got, err := Decode(Encode(want))
+		require.NoError(t, err)
+		require.Equal(t, want, got)
+	}
+	require.Equal(t, "d1:AQEG", Encode(Meta{Partitions: 6}), "the bytes are part of the wire format")
+}
+
+func TestDecodeRefuses(t *testing.T) {
+	t.Parallel()
+	for _, foreign := range []string{"", "consumer-1-2c5f", "d2:AQEG"} {
+		_, err := Decode(foreign)
+		require.ErrorIs(t, err, ErrForeign, foreign)
+	}
+	for _, broken := range []string{"d1:*", "d1:AQ", "d1:AQk", "d1:AQEA", "d1:AQj___________8B"} {
+		_, err := Decode(broken)
+		require.Error(t, err, broken)
+		require.NotErrorIs(t, err, ErrForeign, broken)
+	}
+}
+
+func TestDecodePassesOverUnknownFields(t *testing.T) {
+	t.Parallel()
+	got, err := Decode("d1:CQN4eXoBAQY") // tag 9, three bytes; then partitions = 6
+	require.NoError(t, err)
+	require.Equal(t, Meta{Partitions: 6}, got)
+}
+
+func FuzzDecode(f *testing.F) {
+	f.Add("d1:AQEG")
+	f.Add("d1:CQN4eXoBAQY")
+	f.Fuzz(func(t *testing.T, text string) {
+		m, err := Decode(text)
+		if err != nil {
+			require.Zero(t, m)
+			return
+		}
+		again, err := Decode(Encode(m))
+		require.NoError(t, err)
+		require.Equal(t, m, again)
+	})
+}
