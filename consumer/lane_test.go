@@ -93,6 +93,8 @@ func TestPoolTakesTurnsAndKeepsItsLimit(t *testing.T) {
 		mu.Unlock()
 		require.LessOrEqual(t, top-least, 1, "lanes did not take turns")
 		time.Sleep(time.Second)
+		mu.Lock()
+		defer mu.Unlock()
 		for i := range lanes {
 			require.Equal(t, 10, turns[&lanes[i]])
 		}

@@ -5,6 +5,7 @@ package consumer_test
 import (
 	"context"
 	"errors"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -282,10 +283,9 @@ func TestVirtualCutOffMemberStopsBeforeTheNextOwnerStarts(t *testing.T) {
 		a.crash()
 		cut := time.Now()
 		var last, first time.Time
+		var once sync.Once
 		b := w.start(consumer.Config{Handlers: handle(func(_ context.Context, r *kgo.Record) error {
-			if first.IsZero() {
-				first = time.Now()
-			}
+			once.Do(func() { first = time.Now() })
 			theirs.add(r)
 			return nil
 		})})

@@ -32,7 +32,7 @@ type world struct {
 
 	partitions int32
 	requests   chan struct{}
-	back       atomic.Bool // a committed offset went back
+	back       atomic.Value // string: which committed offset went back
 
 	mu      sync.Mutex
 	commits []commit
@@ -40,11 +40,12 @@ type world struct {
 
 // commit is one partition of an OffsetCommit request, as the broker saw it.
 type commit struct {
-	member    string
-	topic     string
-	partition int32
-	offset    int64
-	at        time.Time
+	member     string
+	generation int32
+	topic      string
+	partition  int32
+	offset     int64
+	at         time.Time
 }
 
 func inWorld(t *testing.T, partitions int32, fn func(t *testing.T, w *world)) {
@@ -80,7 +81,7 @@ func (w *world) saw(req *kmsg.OffsetCommitRequest) {
 	defer w.mu.Unlock()
 	for _, topic := range req.Topics {
 		for _, p := range topic.Partitions {
-			w.commits = append(w.commits, commit{req.MemberID, topic.Topic, p.Partition, p.Offset, time.Now()})
+			w.commits = append(w.commits, commit{req.MemberID, req.Generation, topic.Topic, p.Partition, p.Offset, time.Now()})
 		}
 	}
 }
@@ -109,8 +110,8 @@ func (w *world) watch() {
 	last := map[int32]int64{}
 	for range w.requests {
 		for p, offset := range w.offsets() {
-			if offset < last[p] {
-				w.back.Store(true)
+			if before, ok := last[p]; ok && offset < before {
+				w.back.CompareAndSwap(nil, fmt.Sprintf("partition %d from %d to %d", p, before, offset))
 			}
 			last[p] = offset
 		}
@@ -121,9 +122,14 @@ func (w *world) watch() {
 // back, and neither did what one member sent.
 func (w *world) requireMonotonic() {
 	w.t.Helper()
-	require.False(w.t, w.back.Load(), "the committed offset of a partition went back")
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if back := w.back.Load(); back != nil {
+		for _, c := range w.commits {
+			w.t.Logf("%s %s gen %d %d: %d", c.at.Format("05.000"), c.member[len(c.member)-4:], c.generation, c.partition, c.offset)
+		}
+		require.Nil(w.t, back, "the committed offset of a partition went back")
+	}
 	type sender struct {
 		member    string
 		partition int32

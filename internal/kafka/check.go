@@ -18,7 +18,17 @@ import (
 
 // Ping asks any broker of the cluster for an answer, once.
 func Ping(ctx context.Context, cl *kgo.Client, op string) error {
-	return Explain(fmt.Sprintf("%s: reaching the cluster at %s", op, seeds(cl)), cl.Ping(ctx))
+	err := cl.Ping(ctx)
+	if err == nil {
+		return nil
+	}
+	code, hint := classify(err)
+	if code == "" || code == duplex.ErrTimeout {
+		code, hint = duplex.ErrUnreachable, "check that a broker listens at this address"
+	}
+	return &duplex.Error{
+		Op: fmt.Sprintf("%s: reaching the cluster at %s", op, seeds(cl)), Codes: []duplex.Code{code}, Hint: hint, Err: err,
+	}
 }
 
 // Reach pings until the cluster answers, it refuses us, or timeout has passed;

@@ -90,18 +90,54 @@ func same(a, b []any) bool {
 		return false
 	}
 	for i := range a {
-		x, y := reflect.ValueOf(a[i]), reflect.ValueOf(b[i])
-		if x.IsValid() && y.IsValid() && x.Kind() == reflect.Func && y.Kind() == reflect.Func {
-			if x.Pointer() != y.Pointer() {
-				return false
-			}
-			continue
-		}
-		if !reflect.DeepEqual(a[i], b[i]) {
+		if !alike(reflect.ValueOf(a[i]), reflect.ValueOf(b[i])) {
 			return false
 		}
 	}
 	return true
+}
+
+// alike is reflect.DeepEqual, but functions are alike when they have the same
+// code: every client has its own instance of a default partitioner.
+func alike(x, y reflect.Value) bool {
+	if x.IsValid() != y.IsValid() || !x.IsValid() {
+		return x.IsValid() == y.IsValid()
+	}
+	if x.Type() != y.Type() {
+		return false
+	}
+	switch x.Kind() {
+	case reflect.Func:
+		return x.Pointer() == y.Pointer()
+	case reflect.Pointer, reflect.Interface:
+		if x.IsNil() || y.IsNil() {
+			return x.IsNil() == y.IsNil()
+		}
+		return alike(x.Elem(), y.Elem())
+	case reflect.Struct:
+		for i := range x.NumField() {
+			if !alike(x.Field(i), y.Field(i)) {
+				return false
+			}
+		}
+		return true
+	case reflect.Slice, reflect.Array:
+		if x.Len() != y.Len() {
+			return false
+		}
+		for i := range x.Len() {
+			if !alike(x.Index(i), y.Index(i)) {
+				return false
+			}
+		}
+		return true
+	case reflect.Map:
+		return x.Len() == y.Len() && (x.Len() == 0 || x.Pointer() == y.Pointer())
+	case reflect.Chan, reflect.UnsafePointer:
+		return x.IsNil() == y.IsNil()
+	default:
+		return x.Equal(y)
+	}
 }
 
 func optionName(option any) string {
