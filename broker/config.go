@@ -30,8 +30,10 @@ type Config struct {
 	Listen string
 
 	// TLS, when set, encrypts every connection. With no certificate in it, one
-	// for localhost is made at start, which Broker.Cluster trusts. Defaults to
-	// plain text.
+	// for localhost is made at start, valid for a year. Broker.Cluster trusts
+	// the certificates; where this asks clients for theirs, the caller adds one
+	// to what Cluster returns. It needs Listen: inside the process there is
+	// nothing to encrypt. Defaults to plain text.
 	TLS *tls.Config
 
 	// Users, when there are any, must authenticate, each with the mechanism it
@@ -85,6 +87,9 @@ func (c Config) Validate() error {
 	}
 	if _, _, err := listenAddress(c.Listen); err != nil {
 		errs = append(errs, fmt.Errorf("Config.Listen = %q: %w", c.Listen, err))
+	}
+	if c.TLS != nil && c.Listen == "" {
+		errs = append(errs, errors.New(`Config.TLS is set, but not Config.Listen: set it too, such as to "127.0.0.1:0"`))
 	}
 	seen := map[string]bool{}
 	for i, t := range c.Topics {

@@ -7,20 +7,28 @@ import (
 	"net"
 	"strconv"
 	"sync"
+	"sync/atomic"
 
 	"github.com/twmb/franz-go/pkg/kfake"
+	"go.uber.org/zap"
 )
 
 // firstVirtualPort is the port of the first node on the network inside the
 // process. It only has to look like Kafka's.
 const firstVirtualPort = 9092
 
+// maxConns bounds the open connections of all nodes. A client has up to six to
+// a node.
+const maxConns = 4096
+
 // network is where the nodes listen, and keeps account of their listeners and
 // connections.
 type network struct {
 	host    string // "" = inside the process
 	tls     *tls.Config
+	log     *zap.Logger
 	virtual kfake.VirtualNetwork
+	refused atomic.Int64
 
 	mu        sync.Mutex
 	nextPort  int
@@ -30,8 +38,8 @@ type network struct {
 	closed    bool
 }
 
-func newNetwork(host string, port int, config *tls.Config) *network {
-	n := &network{host: host, tls: config, nextPort: port, conns: map[*conn]struct{}{}}
+func newNetwork(host string, port int, config *tls.Config, log *zap.Logger) *network {
+	n := &network{host: host, tls: config, log: log, nextPort: port, conns: map[*conn]struct{}{}}
 	if host == "" {
 		n.nextPort = firstVirtualPort
 	}
@@ -111,9 +119,29 @@ func (n *network) add(c net.Conn) (*conn, bool) {
 	if n.closed {
 		return nil, false
 	}
-	tracked := &conn{Conn: c, network: n}
+	if len(n.conns) >= maxConns {
+		n.refuse(c, fmt.Errorf("%d connections are open already", maxConns))
+		return nil, false
+	}
+	tracked := newConn(c, n)
 	n.conns[tracked] = struct{}{}
 	return tracked, true
+}
+
+func (n *network) remove(c *conn) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	delete(n.conns, c)
+	n.gone.Broadcast()
+}
+
+// refuse counts a connection that broke a rule, and logs the first: the rest
+// would only fill the log.
+func (n *network) refuse(c net.Conn, reason error) {
+	if n.refused.Add(1) == 1 {
+		n.log.Warn("refusing a connection that does not speak Kafka; further ones are only counted",
+			zap.Stringer("remote", c.RemoteAddr()), zap.Error(reason))
+	}
 }
 
 // listener is the door of one node.
@@ -150,23 +178,4 @@ func (l *listener) Close() error {
 		}
 	}
 	return l.Listener.Close()
-}
-
-// conn is one client's connection.
-type conn struct {
-	net.Conn
-	network *network
-	once    sync.Once
-}
-
-// Close ends the connection and takes it off the books.
-func (c *conn) Close() error {
-	err := c.Conn.Close()
-	c.once.Do(func() {
-		c.network.mu.Lock()
-		defer c.network.mu.Unlock()
-		delete(c.network.conns, c)
-		c.network.gone.Broadcast()
-	})
-	return err
 }
