@@ -102,7 +102,7 @@ type process struct {
 
 func startPath(t *testing.T, path string, args, env []string) *process {
 	t.Helper()
-	p := &process{cmd: exec.Command(path, args...), exited: make(chan struct{})} //nolint:noctx // ended by Cleanup, also when the test's context lives on
+	p := &process{cmd: exec.Command(path, args...), exited: make(chan struct{})}
 	p.cmd.Dir = t.TempDir()
 	p.cmd.Env = append(cleanEnvironment(), env...)
 	p.cmd.Stdout, p.cmd.Stderr = &p.stdout, &p.stderr
