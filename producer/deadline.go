@@ -1,0 +1,45 @@
+package producer
+
+import "time"
+
+// watchDeadlines ends records whose Config.Timeout has passed. A hung broker
+// gives no answer, and kgo may not give an in-flight record up, since it cannot
+// know (engine rule 22): the caller is told so, and the record goes on.
+func (p *Producer) watchDeadlines() {
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	for {
+		if next := p.expire(time.Now()); next > 0 {
+			timer.Reset(next)
+		}
+		select {
+		case <-p.stop:
+			return
+		case <-p.sweep:
+		case <-timer.C:
+		}
+	}
+}
+
+// expire ends what is due and returns how long it is to the next; 0 without one.
+func (p *Producer) expire(now time.Time) time.Duration {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for pd := p.deadlines.first; pd != nil; pd = pd.next {
+		if left := pd.deadline.Sub(now); left > 0 {
+			return left
+		}
+		p.giveUp(pd, timeoutError{p.cfg.Timeout})
+	}
+	p.deadlines.unwatched = true
+	return 0
+}
+
+// endAll ends everything that has not ended.
+func (p *Producer) endAll(cause error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for pd := p.deadlines.first; pd != nil; pd = pd.next {
+		p.giveUp(pd, cause)
+	}
+}

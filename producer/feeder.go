@@ -1,0 +1,166 @@
+package producer
+
+import (
+	"context"
+	"sync/atomic"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+	"go.uber.org/zap"
+)
+
+// queue holds records back while others are unacknowledged, and has the feeder
+// hand them to kgo together. Many small requests are the expensive zone of
+// Kafka: 64 goroutines that each wait for their own record cost ten times the
+// CPU of one that does not wait (engine rule 29). Here they share a request,
+// with no timer and no linger: a record that finds nothing under way goes
+// straight to kgo, on its caller's goroutine; the next burst goes when the one
+// before is acknowledged, or when it is large enough to be worth a request of its
+// own. Linger bounds the wait, so that a broker which hangs holds up nobody else
+// for long: after it, what is held goes as a burst of its own, and only the
+// newest burst holds back others.
+//
+// It is one queue for all kinds of publishing, so that records are given to kgo in
+// the order of the calls. The producer's mutex guards it.
+type queue struct {
+	items   []*pending
+	spare   []*pending
+	bytes   int64
+	since   time.Time // when the first of items came
+	newest  *burst
+	feeding bool          // the feeder is handing over
+	hurry   bool          // somebody flushes
+	wake    chan struct{} // capacity 1
+}
+
+// burst is what was handed over together.
+type burst struct {
+	outstanding atomic.Int64 // of its records, not acknowledged
+}
+
+// A burst of this size is not held back: it fills requests by itself.
+const (
+	burstRecords = 512
+	burstBytes   = 64 << 10
+)
+
+func (q *queue) init() { q.wake, q.newest = make(chan struct{}, 1), &burst{} }
+
+func (q *queue) wakeFeeder() { signal(q.wake) }
+
+// quiet reports whether everything of the newest burst is acknowledged.
+func (q *queue) quiet() bool { return q.newest.outstanding.Load() == 0 }
+
+// add takes a record over. If it returns true, the caller must hand it to kgo
+// itself, at once.
+func (q *queue) add(pd *pending, linger time.Duration, more bool) (direct bool) {
+	if len(q.items) == 0 && !q.feeding && !more && (linger == NoLinger || q.quiet()) {
+		pd.alone.outstanding.Store(1)
+		pd.burst, q.newest = &pd.alone, &pd.alone
+		return true
+	}
+	pd.state.Store(held)
+	q.items = append(q.items, pd)
+	q.bytes += pd.size
+	if len(q.items) == 1 {
+		q.since = time.Now()
+	}
+	// The feeder has to know of a first record, to time it, and when a burst is
+	// complete.
+	full := len(q.items) == burstRecords || (q.bytes >= burstBytes && q.bytes-pd.size < burstBytes)
+	if !more && (len(q.items) == 1 || full || q.quiet()) {
+		q.wakeFeeder()
+	}
+	return false
+}
+
+// acknowledged counts a record of a burst as ended. It needs no lock: the
+// feeder, once awake, looks for itself.
+func (q *queue) acknowledged(b *burst) {
+	if b.outstanding.Add(-1) == 0 {
+		q.wakeFeeder()
+	}
+}
+
+// take returns the next burst, or, without one, how long to wait for it; 0 means
+// until woken.
+func (q *queue) take(linger time.Duration) (items []*pending, wait time.Duration) {
+	q.feeding = false
+	if len(q.items) == 0 {
+		return nil, 0
+	}
+	if !q.quiet() && !q.hurry && linger != NoLinger && len(q.items) < burstRecords && q.bytes < burstBytes {
+		if left := linger - time.Since(q.since); left > 0 {
+			return nil, left
+		}
+	}
+	items = q.items
+	q.items, q.spare, q.bytes = q.spare[:0], nil, 0
+	q.feeding, q.hurry = true, false
+	q.newest = &burst{}
+	q.newest.outstanding.Store(int64(len(items)))
+	return items, 0
+}
+
+// feed is the feeder.
+func (p *Producer) feed() {
+	timer := time.NewTimer(time.Hour)
+	defer timer.Stop()
+	for {
+		p.mu.Lock()
+		items, wait := p.queue.take(p.cfg.Linger)
+		b := p.queue.newest
+		p.mu.Unlock()
+		if items != nil {
+			p.handOver(items, b)
+			continue
+		}
+		if wait > 0 {
+			timer.Reset(wait)
+		}
+		select {
+		case <-p.stop:
+			return
+		case <-p.queue.wake:
+		case <-timer.C:
+		}
+	}
+}
+
+func (p *Producer) handOver(items []*pending, b *burst) {
+	writes := p.writes.Load()
+	for i, pd := range items {
+		items[i] = nil
+		pd.burst, pd.writes = b, writes
+		if !pd.state.CompareAndSwap(held, sent) {
+			p.queue.acknowledged(b) // withdrawn
+			p.letGo(pd)
+			continue
+		}
+		p.client.Produce(context.Background(), pd.record, pd.promise)
+	}
+	p.mu.Lock()
+	p.queue.spare = items[:0]
+	p.mu.Unlock()
+}
+
+// settled is called from kgo's promises, see pending.settle.
+func (p *Producer) settled(pd *pending, r *kgo.Record, err error) {
+	var failure error
+	if err != nil {
+		failure = p.outcome(pd, err)
+	}
+	b := pd.burst
+	if pd.state.CompareAndSwap(sent, ended) {
+		if err == nil {
+			pd.position.Topic, pd.position.Partition, pd.position.Offset = r.Topic, r.Partition, r.Offset
+		}
+		p.end(pd, failure)
+	} else {
+		p.late.Add(1)
+		p.log.Debug("an answer came after its deadline", zap.String("topic", r.Topic), zap.Int32("partition", r.Partition),
+			zap.Int64("offset", r.Offset), zap.Error(err))
+	}
+	p.queue.acknowledged(b)
+	p.letGo(pd)
+}
