@@ -43,7 +43,9 @@ func request(t *testing.T, conn net.Conn, frame []byte) {
 	require.NoError(t, err)
 }
 
-func metadata() []byte { return kmsg.NewRequestFormatter().AppendRequest(nil, kmsg.NewPtrMetadataRequest(), 1) }
+func metadata() []byte {
+	return kmsg.NewRequestFormatter().AppendRequest(nil, kmsg.NewPtrMetadataRequest(), 1)
+}
 
 func TestSlowConnections(t *testing.T) {
 	t.Parallel()
