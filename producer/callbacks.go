@@ -72,7 +72,8 @@ func (p *Producer) runSome(items []*pending) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for i, pd := range items {
-		p.delivered(pd)
+		p.signOff(pd)
+		p.letGo(pd)
 		items[i] = nil
 	}
 }

@@ -23,23 +23,34 @@ func (p *Producer) watchDeadlines() {
 
 // expire ends what is due and returns how long it is to the next; 0 without one.
 func (p *Producer) expire(now time.Time) time.Duration {
+	due, next := p.due(now)
+	for _, pd := range due {
+		p.giveUp(pd, timeoutError{p.cfg.Timeout})
+		p.letGo(pd)
+	}
+	return next
+}
+
+// due returns what is due, held so that it is not used again meanwhile.
+func (p *Producer) due(now time.Time) (due []*pending, next time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for pd := p.deadlines.first; pd != nil; pd = pd.next {
 		if left := pd.deadline.Sub(now); left > 0 {
-			return left
+			return due, left
 		}
-		p.giveUp(pd, timeoutError{p.cfg.Timeout})
+		pd.holders.Add(1)
+		due = append(due, pd)
 	}
 	p.deadlines.unwatched = true
-	return 0
+	return due, 0
 }
 
 // endAll ends everything that has not ended.
 func (p *Producer) endAll(cause error) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for pd := p.deadlines.first; pd != nil; pd = pd.next {
+	due, _ := p.due(time.Now().Add(2 * p.cfg.Timeout))
+	for _, pd := range due {
 		p.giveUp(pd, cause)
+		p.letGo(pd)
 	}
 }

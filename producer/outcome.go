@@ -41,6 +41,10 @@ func (p *Producer) outcome(pd *pending, err error) error {
 	if !ok {
 		e = &duplex.Error{Op: op, Err: err}
 	}
+	if bad := duplex.ValidateTopicName(pd.record.Topic); bad != nil && errors.Is(e, duplex.ErrUnknownTopic) {
+		e.Codes, e.Err, e.Hint = []duplex.Code{duplex.ErrInvalidTopic}, bad, "" // no topic has this name
+		return e
+	}
 	if !ofTheRecordAlone(err) && p.writes.Load() != pd.writes {
 		e.Codes = append([]duplex.Code{duplex.ErrOutcomeUnknown}, e.Codes...)
 		return e

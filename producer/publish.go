@@ -93,9 +93,7 @@ func (p *Producer) await(ctx context.Context, pd *pending) (duplex.Position, err
 		<-pd.wait
 	}
 	position, err := pd.position, pd.err
-	p.mu.Lock()
-	p.delivered(pd)
-	p.mu.Unlock()
+	p.letGo(pd)
 	return position, err
 }
 
@@ -114,18 +112,22 @@ func (p *Producer) giveUp(pd *pending, cause error) {
 }
 
 // end tells a pending's caller its result. Only who took its state to ended may
-// call it.
+// call it, without the mutex.
 func (p *Producer) end(pd *pending, err error) {
 	pd.err = err
-	if pd.sync {
-		pd.wait <- struct{}{} // has room: it is ended once
-	} else {
+	if !pd.sync {
 		p.callbacks.add(pd)
+		return
 	}
+	p.mu.Lock()
+	p.signOff(pd)
+	p.mu.Unlock()
+	pd.wait <- struct{}{} // has room: it is ended once
 }
 
-// delivered is called when the caller has the result. The mutex is held.
-func (p *Producer) delivered(pd *pending) {
+// signOff takes a pending out of the books: it has ended, and its callback, if it
+// has one, has run. The mutex is held.
+func (p *Producer) signOff(pd *pending) {
 	p.gate.release(&p.cfg, pd.size)
 	p.flushes.left(pd.flush)
 	p.deadlines.remove(pd)
@@ -137,7 +139,6 @@ func (p *Producer) delivered(pd *pending) {
 	default:
 		p.counts.failed++
 	}
-	p.letGo(pd)
 }
 
 // letGo is called by each holder of pd, once.
@@ -172,7 +173,8 @@ func (p *Producer) refuse(r *kgo.Record, err error, done func(duplex.Position, e
 	p.gate.take(pd.size) // over the bound by one record of each caller, until its callback ran
 	pd.flush = p.flushes.joined()
 	p.deadlines.add(pd)
-	p.end(pd, err)
+	pd.err = err
+	p.callbacks.add(pd)
 	p.mu.Unlock()
 }
 
