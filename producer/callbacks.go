@@ -38,7 +38,7 @@ func (c *callbacks) take(before []*pending) []*pending {
 }
 
 // released bounds how many callbacks run before their places are given free.
-const released = 64
+const released = 256
 
 func (p *Producer) runCallbacks() {
 	for {
@@ -85,6 +85,6 @@ func (p *Producer) tell(pd *pending) {
 	case pd.done != nil && pd.err != nil:
 		pd.done(duplex.Position{}, pd.err)
 	case pd.done != nil:
-		pd.done(pd.position, nil)
+		pd.done(positionOf(pd.record), nil)
 	}
 }

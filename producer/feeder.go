@@ -66,9 +66,9 @@ func (q *queue) add(pd *pending, linger time.Duration, more bool) (direct bool) 
 		q.since = time.Now()
 	}
 	// The feeder has to know of a first record, to time it, and when a burst is
-	// complete.
+	// complete; acknowledged tells it when the one before is.
 	full := len(q.items) == burstRecords || (q.bytes >= burstBytes && q.bytes-pd.size < burstBytes)
-	if !more && (len(q.items) == 1 || full || q.quiet()) {
+	if !more && (len(q.items) == 1 || full) {
 		q.wakeFeeder()
 	}
 	return false
@@ -152,9 +152,6 @@ func (p *Producer) settled(pd *pending, r *kgo.Record, err error) {
 	}
 	b := pd.burst
 	if pd.state.CompareAndSwap(sent, ended) {
-		if err == nil {
-			pd.position.Topic, pd.position.Partition, pd.position.Offset = r.Topic, r.Partition, r.Offset
-		}
 		p.end(pd, failure)
 	} else {
 		p.late.Add(1)

@@ -27,10 +27,9 @@ type pending struct {
 	state    atomic.Uint32 // held, sent or ended
 	burst    *burst        // that it was handed over in
 	alone    burst         // for when it is its own
-	// position and err are the result; whoever ended it writes them, and whoever
-	// is told of the end reads them.
-	position duplex.Position
-	err      error
+	// err is the result, nil if Kafka has stored the record; whoever ended it
+	// writes it, and whoever is told of the end reads it.
+	err error
 
 	// done is called on the callback goroutine; a nil done has failures logged.
 	done func(duplex.Position, error)

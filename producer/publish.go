@@ -92,9 +92,17 @@ func (p *Producer) await(ctx context.Context, pd *pending) (duplex.Position, err
 		p.giveUp(pd, context.Cause(ctx))
 		<-pd.wait
 	}
-	position, err := pd.position, pd.err
+	err := pd.err
+	var position duplex.Position
+	if err == nil {
+		position = positionOf(pd.record)
+	}
 	p.letGo(pd)
 	return position, err
+}
+
+func positionOf(r *kgo.Record) duplex.Position {
+	return duplex.Position{Topic: r.Topic, Partition: r.Partition, Offset: r.Offset}
 }
 
 // giveUp ends a pending that has not ended.
@@ -149,7 +157,7 @@ func (p *Producer) letGo(pd *pending) {
 }
 
 func (p *Producer) recycle(pd *pending) {
-	pd.record, pd.done, pd.err, pd.flush, pd.burst, pd.position = nil, nil, nil, nil, nil, duplex.Position{}
+	pd.record, pd.done, pd.err, pd.flush, pd.burst = nil, nil, nil, nil, nil
 	p.pendings.Put(pd)
 }
 
