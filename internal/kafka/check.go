@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -99,4 +100,31 @@ func Topics(ctx context.Context, cl *kgo.Client, op string, names ...string) ([]
 	}
 	slices.SortFunc(topics, func(a, b Topic) int { return strings.Compare(a.Name, b.Name) })
 	return topics, errors.Join(errs...)
+}
+
+// EnsureTopic creates the topic with the given number of partitions, and the
+// cluster's default replication, unless it exists. It returns whether it did, once
+// the cluster knows of it.
+func EnsureTopic(ctx context.Context, cl *kgo.Client, op, name string, partitions int32) (created bool, err error) {
+	op = fmt.Sprintf("%s: creating topic %q", op, name)
+	resp, err := kadm.NewClient(cl).CreateTopic(ctx, partitions, -1, nil, name)
+	switch {
+	case errors.Is(err, kerr.TopicAlreadyExists):
+		return false, nil
+	case err != nil:
+		return false, Explain(op, err)
+	case resp.Err != nil:
+		return false, Explain(op, resp.Err)
+	}
+	for try := 1; ; try++ {
+		topics, err := Topics(ctx, cl, op, name)
+		if err == nil && len(topics) == 1 && topics[0].Partitions >= partitions {
+			return true, nil
+		}
+		select {
+		case <-ctx.Done():
+			return true, Explain(op+": waiting until the cluster knows of it", context.Cause(ctx))
+		case <-time.After(backoff.Exponential(try, 10*time.Millisecond, 500*time.Millisecond)):
+		}
+	}
 }

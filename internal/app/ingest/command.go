@@ -1,0 +1,167 @@
+// Package ingest is the program producer: it reads records, one a line, and
+// publishes them.
+package ingest
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/duplex-go/duplex"
+	"github.com/duplex-go/duplex/internal/command"
+	"github.com/duplex-go/duplex/internal/config"
+	"github.com/duplex-go/duplex/producer"
+)
+
+type options struct {
+	cluster *config.ClusterFlags
+
+	topic    string
+	format   string
+	key      string
+	keyField string
+	headers  []string
+	create   int32
+
+	timeout     time.Duration
+	linger      time.Duration
+	maxBytes    int32
+	skipInvalid bool
+	json        bool
+}
+
+const long = `producer reads records from FILE, or from standard input, one a line, and
+publishes each to a topic. Each counts as published only when Kafka has stored it
+on all in-sync replicas.
+
+Formats: json (the default) takes one JSON value a line and publishes the bytes as
+they are; lines takes any line; anything else is a layout of kgo verbs, such as
+'%k %v\n'. --key-field takes the key from a field of the JSON object.
+
+A line that cannot be used ends the run with its number and the reason, after
+everything before it is published; with --skip-invalid it is counted and left out.
+
+Settings come from --config FILE (YAML, keys as the flags are named), from
+variables such as DUPLEX_BROKERS, and from flags, the later ones winning.
+
+Exit codes: 0 all published, 1 some failed or are unknown, 2 usage,
+130 interrupted (what was read is published).`
+
+const examples = `  producer --topic flights --key-field origin flights.ndjson
+  tail -f app.log | producer --topic logs --format lines
+  producer --topic orders --format '%k\t%v\n' --create 6 orders.tsv
+  producer --topic orders --json < orders.ndjson   # {"read":3,"published":3,"failed":0,"unknown":0,"skipped":0,"seconds":0.41}`
+
+// Command makes the command; environ is the process's environment.
+func Command(environ []string) (*cobra.Command, error) {
+	o := &options{}
+	cmd := &cobra.Command{
+		Use: "producer --topic T [FILE|-]", Short: "Publish records, one a line, to a topic",
+		Long: long, Example: examples, Args: atMostOneFile,
+	}
+	err := o.addFlags(cmd.Flags())
+	cmd.RunE = command.Body(environ, o.run)
+	return cmd, err
+}
+
+func atMostOneFile(_ *cobra.Command, args []string) error {
+	if len(args) > 1 {
+		return fmt.Errorf("want at most one FILE, got %d: %s", len(args), strings.Join(args, " "))
+	}
+	return nil
+}
+
+func (o *options) addFlags(flags *pflag.FlagSet) (err error) {
+	flags.SortFlags = false
+	flags.StringVarP(&o.topic, "topic", "t", "", "`topic` to publish to (required)")
+	flags.StringVarP(&o.format, "format", "f", "json", "json, lines, or a `layout` of kgo verbs")
+	flags.StringVarP(&o.key, "key", "k", "", "one `key` for all records")
+	flags.StringVar(&o.keyField, "key-field", "", "take each record's key from this `field` of its JSON object: a string or a number")
+	flags.StringArrayVarP(&o.headers, "header", "H", nil, "add the header `name=value` to each record; repeatable")
+	flags.Int32Var(&o.create, "create", 0, "create the topic with this `number` of partitions if it does not exist")
+	flags.DurationVar(&o.timeout, "timeout", 30*time.Second, "how long the cluster may take to answer, and each record to be stored")
+	flags.DurationVar(&o.linger, "linger", producer.DefaultLinger, "how long a record may wait for others to be sent together")
+	flags.Int32Var(&o.maxBytes, "max-record-bytes", producer.DefaultMaxRecordBytes, "the longest record to accept, in bytes; the topic's max.message.bytes must allow it")
+	flags.BoolVar(&o.skipInvalid, "skip-invalid", false, "count lines that cannot be used and go on")
+	flags.BoolVar(&o.json, "json", false, "print a summary as one JSON object on standard output")
+	o.cluster, err = config.AddClusterFlags(flags, "duplex-producer")
+	config.AddFlags(flags)
+	return err
+}
+
+func (o *options) validate() error {
+	var errs []error
+	if o.topic == "" {
+		errs = append(errs, errors.New("--topic is missing: name the topic to publish to"))
+	} else if err := duplex.ValidateTopicName(o.topic); err != nil {
+		errs = append(errs, fmt.Errorf("--topic: %w", err))
+	}
+	if o.key != "" && o.keyField != "" {
+		errs = append(errs, errors.New("--key and --key-field exclude each other"))
+	}
+	if o.keyField != "" && o.format != "json" {
+		errs = append(errs, fmt.Errorf("--key-field needs --format json, not %q", o.format))
+	}
+	if o.create < 0 {
+		errs = append(errs, fmt.Errorf("--create %d: want a number of partitions", o.create))
+	}
+	if o.timeout <= 0 {
+		errs = append(errs, fmt.Errorf("--timeout %s: must be positive", o.timeout))
+	}
+	if o.maxBytes <= 0 {
+		errs = append(errs, fmt.Errorf("--max-record-bytes %d: must be positive", o.maxBytes))
+	}
+	_, err := o.parseHeaders()
+	return errors.Join(append(errs, err)...)
+}
+
+func (o *options) parseHeaders() ([]kgo.RecordHeader, error) {
+	headers := make([]kgo.RecordHeader, 0, len(o.headers))
+	for _, h := range o.headers {
+		name, value, ok := strings.Cut(h, "=")
+		if !ok || name == "" {
+			return nil, fmt.Errorf("--header %q: want name=value", h)
+		}
+		headers = append(headers, kgo.RecordHeader{Key: name, Value: []byte(value)})
+	}
+	return headers, nil
+}
+
+// run is the program, once its settings are loaded.
+func (o *options) run(cmd *cobra.Command, args []string) error {
+	if err := o.validate(); err != nil {
+		return command.UsageError(err)
+	}
+	input, name, err := open(cmd.InOrStdin(), args)
+	if err != nil {
+		return command.UsageError(err)
+	}
+	defer input.Close() //nolint:errcheck // it was only read
+	source, err := o.source(input)
+	if err != nil {
+		return command.UsageError(err)
+	}
+	j, err := o.newJob(cmd, source, name)
+	if err != nil {
+		return command.UsageError(err)
+	}
+	return j.run(cmd.Context())
+}
+
+func open(stdin io.Reader, args []string) (io.ReadCloser, string, error) {
+	if len(args) == 0 || args[0] == "-" {
+		return io.NopCloser(stdin), "standard input", nil
+	}
+	f, err := os.Open(args[0])
+	if err != nil {
+		return nil, "", err
+	}
+	return f, args[0], nil
+}

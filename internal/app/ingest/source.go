@@ -1,0 +1,214 @@
+package ingest
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// source reads records, one after the other. It returns io.EOF at the end, an
+// *invalidError for a record that cannot be used and can be passed over, and any
+// other error when nothing more can be read.
+type source interface {
+	next() (*kgo.Record, error)
+	// at names the record read last, such as "line 3".
+	at() string
+}
+
+// invalidError is about one record.
+type invalidError struct{ reason error }
+
+func (e *invalidError) Error() string { return e.reason.Error() }
+func (e *invalidError) Unwrap() error { return e.reason }
+
+func invalid(format string, args ...any) error {
+	return &invalidError{fmt.Errorf(format, args...)}
+}
+
+func (o *options) source(in io.Reader) (source, error) {
+	headers, err := o.parseHeaders()
+	if err != nil {
+		return nil, err
+	}
+	stamp := func(r *kgo.Record) {
+		r.Topic = o.topic
+		if o.key != "" {
+			r.Key = []byte(o.key)
+		}
+		r.Headers = append(r.Headers, headers...)
+	}
+	switch o.format {
+	case "json", "lines":
+		return &lines{
+			in: bufio.NewReaderSize(in, 64<<10), most: int(o.maxBytes), json: o.format == "json", keyField: o.keyField, stamp: stamp,
+		}, nil
+	}
+	bounded := &boundedReader{in: in}
+	reader, err := kgo.NewRecordReader(bounded, o.format)
+	if err != nil {
+		return nil, fmt.Errorf("--format %q: want json, lines, or a layout of kgo verbs: %w", o.format, err)
+	}
+	return &layout{reader: reader, bounded: bounded, most: int64(o.maxBytes), stamp: stamp}, nil
+}
+
+// lines reads a record a line.
+type lines struct {
+	in       *bufio.Reader
+	most     int // bytes of a line
+	json     bool
+	keyField string
+	stamp    func(*kgo.Record)
+	number   int64
+}
+
+func (l *lines) at() string { return fmt.Sprintf("line %d", l.number) }
+
+func (l *lines) next() (*kgo.Record, error) {
+	line, err := l.readLine()
+	if err != nil {
+		return nil, err
+	}
+	r := &kgo.Record{Value: line}
+	if l.json {
+		if r.Key, err = l.check(line); err != nil {
+			return nil, err
+		}
+	}
+	l.stamp(r)
+	return r, nil
+}
+
+// readLine returns the next line without its end, in memory of its own. A line
+// that is too long is passed over without being kept.
+func (l *lines) readLine() ([]byte, error) {
+	var line []byte
+	var length int64
+	for {
+		part, err := l.in.ReadSlice('\n')
+		if length == 0 && (len(part) > 0 || err == nil) {
+			l.number++
+		}
+		length += int64(len(part))
+		if length <= int64(l.most)+2 { // its end does not count
+			line = append(line, part...)
+		} else {
+			line = nil
+		}
+		switch {
+		case errors.Is(err, bufio.ErrBufferFull):
+			continue
+		case errors.Is(err, io.EOF) && length == 0:
+			return nil, io.EOF
+		case err != nil && !errors.Is(err, io.EOF):
+			return nil, fmt.Errorf("reading: %w", err)
+		}
+		if line != nil {
+			line = bytes.TrimSuffix(bytes.TrimSuffix(line, []byte("\n")), []byte("\r"))
+		}
+		if line == nil || len(line) > l.most {
+			return nil, invalid("%d bytes long, more than --max-record-bytes %d", length, l.most)
+		}
+		return line, nil
+	}
+}
+
+// check makes sure that the line is JSON, and takes the key out of it.
+func (l *lines) check(line []byte) (key []byte, err error) {
+	if len(bytes.TrimSpace(line)) == 0 {
+		return nil, invalid("empty, want a JSON value")
+	}
+	if !json.Valid(line) {
+		return nil, invalid("not JSON: %w", explainJSON(line))
+	}
+	if l.keyField == "" {
+		return nil, nil
+	}
+	var object map[string]json.RawMessage
+	if err := json.Unmarshal(line, &object); err != nil || object == nil {
+		return nil, invalid("not a JSON object, so it has no field %q for the key", l.keyField)
+	}
+	raw, ok := object[l.keyField]
+	if !ok {
+		return nil, invalid("no field %q to take the key from", l.keyField)
+	}
+	switch raw[0] {
+	case '"':
+		var s string
+		if err := json.Unmarshal(raw, &s); err != nil {
+			return nil, invalid("field %q: %w", l.keyField, err)
+		}
+		if s == "" {
+			return nil, invalid("field %q is empty, want a key", l.keyField)
+		}
+		return []byte(s), nil
+	case '-', '0', '1', '2', '3', '4', '5', '6', '7', '8', '9':
+		return raw, nil // the digits as they are: no precision is lost
+	default:
+		return nil, invalid("field %q is %s, want a string or a number for the key", l.keyField, shorten(raw))
+	}
+}
+
+func explainJSON(line []byte) error {
+	var v any
+	err := json.Unmarshal(line, &v)
+	if se, ok := errors.AsType[*json.SyntaxError](err); ok {
+		return fmt.Errorf("at byte %d: %w", se.Offset, err)
+	}
+	return err
+}
+
+func shorten(b []byte) string {
+	const most = 40
+	if len(b) > most {
+		return string(b[:most]) + "…"
+	}
+	return string(b)
+}
+
+// layout reads records by a layout of kgo verbs.
+type layout struct {
+	reader  *kgo.RecordReader
+	bounded *boundedReader
+	most    int64
+	stamp   func(*kgo.Record)
+	number  int64
+}
+
+func (l *layout) at() string { return fmt.Sprintf("record %d", l.number) }
+
+func (l *layout) next() (*kgo.Record, error) {
+	l.bounded.left = 2*l.most + 64<<10
+	r := &kgo.Record{}
+	err := l.reader.ReadRecordInto(r)
+	if errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
+		return nil, io.EOF
+	}
+	l.number++
+	if err != nil {
+		return nil, fmt.Errorf("reading by the layout: %w", err) // where the next record begins is not known
+	}
+	l.stamp(r)
+	return r, nil
+}
+
+// boundedReader keeps one record from filling the memory.
+type boundedReader struct {
+	in   io.Reader
+	left int64
+}
+
+var errTooLong = errors.New("longer than --max-record-bytes allows")
+
+func (b *boundedReader) Read(p []byte) (int, error) {
+	if b.left <= 0 {
+		return 0, errTooLong
+	}
+	n, err := b.in.Read(p[:min(int64(len(p)), b.left)])
+	b.left -= int64(n)
+	return n, err
+}

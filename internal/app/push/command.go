@@ -1,0 +1,173 @@
+// Package push is the program consumer: it reads topics in a group and writes
+// each record as a line, committing only what is written.
+package push
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+
+	"github.com/duplex-go/duplex/consumer"
+	"github.com/duplex-go/duplex/internal/command"
+	"github.com/duplex-go/duplex/internal/config"
+)
+
+type options struct {
+	cluster *config.ClusterFlags
+	topics  []string
+	group   string
+	output  string
+	from    string
+
+	untilEnd bool
+	limit    int64
+
+	commitInterval, drainTimeout, startTimeout, sessionTimeout time.Duration
+	verbose                                                    bool
+}
+
+const long = `consumer reads topics as a member of a consumer group and writes each record as
+one line to standard output. An offset is committed only after its line is
+written, so a record is never lost to a closed pipe, a full disk or a crash; after
+one of those it may come again.
+
+The default output is one JSON object a line, with exact numbers and bytes:
+  {"topic":"orders","partition":0,"offset":42,"timestamp":1700000000000,"key":"k","value":"v","headers":[["name","value"]]}
+A key or value that is not UTF-8 comes as "key_b64" or "value_b64", such a header
+as ["name","<base64>","b64"]; a missing key or value is null.
+
+Settings come from --config FILE (YAML, keys as the flags are named), from
+variables such as DUPLEX_BROKERS, and from flags, the later ones winning.
+
+Exit codes: 0 ended as asked or by SIGTERM, 1 could not go on, 2 usage,
+130 interrupted (work in hand was written and committed).`
+
+const examples = `  consumer --topic orders --group audit
+  consumer --topic orders --group copy --from start --until-end > orders.ndjson
+  consumer --topic orders --group tail --from end --output '%t %k %v\n'`
+
+// Command makes the command; environ is the process's environment.
+func Command(environ []string) (*cobra.Command, error) {
+	o := &options{}
+	cmd := &cobra.Command{
+		Use: "consumer --topic T --group G", Short: "Read topics in a group and write each record as a line",
+		Long: long, Example: examples, Args: cobra.NoArgs,
+	}
+	err := o.addFlags(cmd.Flags())
+	cmd.RunE = command.Body(environ, func(cmd *cobra.Command, _ []string) error { return o.run(cmd) })
+	return cmd, err
+}
+
+func (o *options) addFlags(flags *pflag.FlagSet) (err error) {
+	flags.SortFlags = false
+	flags.StringSliceVarP(&o.topics, "topic", "t", nil, "`topic` to read; repeat it, or use commas, for several (required)")
+	flags.StringVarP(&o.group, "group", "g", "", "consumer `group` to be a member of (required)")
+	flags.StringVarP(&o.output, "output", "o", "json", "json, lines (the value and a newline), or a `layout` of kgo verbs such as '%t %p %o %k %v\\n'")
+	flags.StringVar(&o.from, "from", "start", "where a group that has no offsets yet begins: start, end, or a `time` in RFC 3339")
+	flags.BoolVar(&o.untilEnd, "until-end", false, "stop once the group is at the offsets that were the end when this started")
+	flags.Int64Var(&o.limit, "limit", 0, "stop after this many records (default: no limit)")
+	flags.DurationVar(&o.commitInterval, "commit-interval", consumer.DefaultCommitInterval, "how often offsets are committed")
+	flags.DurationVar(&o.drainTimeout, "drain-timeout", consumer.DefaultDrainTimeout, "how long a write may take to end when the program is stopped")
+	flags.DurationVar(&o.startTimeout, "start-timeout", consumer.DefaultStartTimeout, "how long to try to reach the cluster")
+	flags.DurationVar(&o.sessionTimeout, "session-timeout", consumer.DefaultSessionTimeout, "how long the group waits for a silent member")
+	flags.BoolVarP(&o.verbose, "verbose", "v", false, "say on standard error what happens in the group")
+	o.cluster, err = config.AddClusterFlags(flags, "duplex-consumer")
+	config.AddFlags(flags)
+	return err
+}
+
+func (o *options) validate() error {
+	var errs []error
+	if len(o.topics) == 0 {
+		errs = append(errs, errors.New("--topic is missing: name at least one topic to read"))
+	}
+	if o.group == "" {
+		errs = append(errs, errors.New("--group is missing: name the consumer group whose offsets say what was read"))
+	}
+	if o.limit < 0 {
+		errs = append(errs, fmt.Errorf("--limit %d: must not be negative", o.limit))
+	}
+	return errors.Join(errs...)
+}
+
+func (o *options) startOffset() (consumer.StartOffset, error) {
+	switch o.from {
+	case "start":
+		return consumer.StartEarliest(), nil
+	case "end":
+		return consumer.StartLatest(), nil
+	}
+	at, err := time.Parse(time.RFC3339, o.from)
+	if err != nil {
+		return consumer.StartOffset{}, fmt.Errorf("--from %q: want start, end, or a time such as 2026-01-02T15:04:05Z", o.from)
+	}
+	return consumer.StartAt(at), nil
+}
+
+// run is the program, once its settings are loaded.
+func (o *options) run(cmd *cobra.Command) error {
+	format, formatErr := newFormat(o.output)
+	from, fromErr := o.startOffset()
+	if err := errors.Join(o.validate(), fromErr, formatErr); err != nil {
+		return command.UsageError(err)
+	}
+	ctx, stop := context.WithCancelCause(cmd.Context())
+	defer stop(nil)
+	w := newWriter(cmd.OutOrStdout(), format, o.limit, stop)
+	cfg := consumer.Config{
+		Cluster: o.cluster.Cluster(), Group: o.group, StartOffset: from, Ordering: consumer.ByPartition,
+		Concurrency: 1, // one line after the other
+		RetryMin:    time.Second, CommitInterval: o.commitInterval, DrainTimeout: o.drainTimeout, StartTimeout: o.startTimeout,
+		SessionTimeout: o.sessionTimeout, RebalanceTimeout: max(consumer.DefaultRebalanceTimeout, o.sessionTimeout), Logger: o.logger(cmd),
+	}
+	for _, topic := range o.topics {
+		cfg.Handlers = append(cfg.Handlers, consumer.HandleRecordBatch(topic, w.write))
+	}
+	c, err := consumer.New(cfg)
+	if err != nil {
+		return command.UsageError(err)
+	}
+	return o.consume(ctx, stop, c, w)
+}
+
+func (o *options) consume(ctx context.Context, stop context.CancelCauseFunc, c *consumer.Consumer, w *writer) error {
+	watching, ended := context.WithCancel(ctx)
+	done := make(chan error, 1)
+	if o.untilEnd {
+		go func() { done <- o.watchEnd(watching, stop) }()
+	} else {
+		done <- nil
+	}
+	err := c.Run(ctx)
+	ended()
+	watchErr := <-done
+	cause := context.Cause(ctx)
+	switch {
+	case err != nil:
+		return errors.Join(err, w.err())
+	case w.err() != nil:
+		return w.err()
+	case watchErr != nil:
+		return watchErr
+	case errors.Is(cause, command.ErrInterrupted):
+		return cause
+	default:
+		return nil
+	}
+}
+
+func (o *options) logger(cmd *cobra.Command) *zap.Logger {
+	encoding := zap.NewDevelopmentEncoderConfig()
+	encoding.EncodeTime = zapcore.TimeEncoderOfLayout("15:04:05.000")
+	level := zap.ErrorLevel
+	if o.verbose {
+		level = zap.InfoLevel
+	}
+	return zap.New(zapcore.NewCore(zapcore.NewConsoleEncoder(encoding), zapcore.Lock(zapcore.AddSync(cmd.ErrOrStderr())), level))
+}
