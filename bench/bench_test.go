@@ -1,0 +1,211 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"go.uber.org/goleak"
+)
+
+// TestMain is also the child that the tests start.
+func TestMain(m *testing.M) {
+	if len(os.Args) == 2 && os.Args[1] == "child" {
+		if err := child(context.Background(), os.Stdin, os.Stdout); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	goleak.VerifyTestMain(m)
+}
+
+func fake(t *testing.T) []string {
+	t.Helper()
+	c, err := kfake.NewCluster(kfake.NumBrokers(1))
+	require.NoError(t, err)
+	t.Cleanup(c.Close)
+	return c.ListenAddrs()
+}
+
+// The figures mean nothing on the embedded broker; that all arms run, are
+// verified and reported does.
+func TestEveryWorkloadIsVerifiedAndReported(t *testing.T) {
+	var out, talk bytes.Buffer
+	args := []string{"all", "-brokers", strings.Join(fake(t), ","), "-rounds", "1", "-scale", "0.0001", "-json"}
+	require.NoError(t, run(t.Context(), args, strings.NewReader(""), &out, &talk), talk.String())
+	var r report
+	require.NoError(t, json.Unmarshal(out.Bytes(), &r))
+	require.Len(t, r.Workloads, len(workloads()))
+	for _, m := range r.Workloads {
+		for _, a := range []arm{armKgo, armControl, armDuplex} {
+			require.Len(t, m.Runs[a], 1, "%s, %s", m.Workload.Name, a)
+			require.Positive(t, m.Runs[a][0].Seconds)
+			require.Positive(t, m.Runs[a][0].PeakRSS)
+		}
+	}
+	_, table, found := strings.Cut(talk.String(), "| workload |")
+	require.True(t, found)
+	require.Equal(t, 2+3*len(workloads()), strings.Count(table, "\n|")+1, table)
+}
+
+func TestMemoryIsWatched(t *testing.T) {
+	var out bytes.Buffer
+	args := []string{"memory", "-brokers", strings.Join(fake(t), ","), "-scale", "0.01"}
+	err := run(t.Context(), args, strings.NewReader(""), &out, io.Discard)
+	if err != nil {
+		require.ErrorContains(t, err, "memory of", "so short a run may look as if memory grew")
+	}
+	require.Equal(t, 4, strings.Count(out.String(), "| 100.0 k |"), out.String())
+}
+
+func TestLossRepeatsAndDamageVoidARun(t *testing.T) {
+	c, err := connect(t.Context(), fake(t))
+	require.NoError(t, err)
+	t.Cleanup(c.close)
+	w := workload{Name: "w", Kind: async, Bytes: 100, Records: 1000}
+	want := newSource("", w.Bytes).want(w.Records, (*tally).addAll)
+	for name, test := range map[string]struct {
+		publish func(p func(i int), s *source, c *cluster)
+		want    string
+	}{
+		"nothing": {func(p func(int), _ *source, _ *cluster) {
+			for i := range 1000 {
+				p(i)
+			}
+		}, ""},
+		"loss": {func(p func(int), _ *source, _ *cluster) {
+			for i := range 999 {
+				p(i)
+			}
+		}, "the log has 999 records, want 1000"},
+		"repeat in the place of another": {func(p func(int), _ *source, _ *cluster) {
+			for i := range 999 {
+				p(i)
+			}
+			p(0)
+		}, "not those that were published"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			topic := strings.ReplaceAll(name, " ", "-")
+			require.NoError(t, c.create(t.Context(), topic, 2))
+			from := newSource(topic, w.Bytes)
+			test.publish(func(i int) { require.NoError(t, c.client.ProduceSync(t.Context(), from.record(i)).FirstErr()) }, from, c)
+			err := c.verify(t.Context(), topic, w, 2, want)
+			if test.want == "" {
+				require.NoError(t, err)
+				return
+			}
+			require.ErrorContains(t, err, test.want)
+		})
+	}
+}
+
+func TestUncommittedOffsetsVoidARun(t *testing.T) {
+	c, err := connect(t.Context(), fake(t))
+	require.NoError(t, err)
+	t.Cleanup(c.close)
+	require.NoError(t, c.create(t.Context(), "topic", 1))
+	require.Error(t, c.committed(t.Context(), "group", "topic", []int64{5}), "there is no such group")
+	var at kadm.Offsets
+	at.AddOffset("topic", 0, 4, -1)
+	require.NoError(t, c.admin.CommitAllOffsets(t.Context(), "group", at))
+	require.ErrorContains(t, c.committed(t.Context(), "group", "topic", []int64{5}), "the committed offset is 4, want 5")
+	require.NoError(t, c.committed(t.Context(), "group", "topic", []int64{4}))
+}
+
+func TestReaderEndsWithTheLastRecord(t *testing.T) {
+	t.Parallel()
+	ctx, stop := context.WithCancel(t.Context())
+	r := newReader([]int64{2, 0, 1}, stop)
+	value := []byte("12345678")
+	r.handle(&kgo.Record{Partition: 0, Offset: 0, Value: value})
+	r.handle(&kgo.Record{Partition: 0, Offset: 1, Value: value})
+	_, err := r.result()
+	require.Error(t, err)
+	require.NoError(t, ctx.Err())
+	r.handle(&kgo.Record{Partition: 2, Offset: 0, Value: value})
+	require.Error(t, ctx.Err())
+	res, err := r.result()
+	require.NoError(t, err)
+	require.Equal(t, int64(3), res.Tally.Count)
+}
+
+func TestRecordsAreTheSameEverywhereAndDiffer(t *testing.T) {
+	t.Parallel()
+	a, b := newSource("t", 100), newSource("t", 100)
+	seen := map[string]bool{}
+	for i := range 20_000 {
+		r := a.record(i)
+		require.Equal(t, b.record(i), r)
+		require.Len(t, r.Value, 100)
+		seen[string(r.Key)+string(r.Value)] = true
+	}
+	require.Len(t, seen, 20_000)
+}
+
+func TestArmsTakeTurns(t *testing.T) {
+	t.Parallel()
+	require.Equal(t, []arm{armKgo, armDuplex, armControl}, order(0))
+	require.Equal(t, []arm{armControl, armDuplex, armKgo}, order(1))
+}
+
+func TestSpread(t *testing.T) {
+	t.Parallel()
+	of := func(seconds ...float64) spread {
+		runs := make([]result, len(seconds))
+		for i, s := range seconds {
+			runs[i].Seconds = s
+		}
+		return spreadOf(runs, func(r result) float64 { return r.Seconds })
+	}
+	require.Equal(t, spread{}, of())
+	require.Equal(t, spread{3, 3, 3}, of(3))
+	require.Equal(t, spread{2, 1, 9}, of(9, 1, 2))
+	require.Equal(t, spread{2.5, 1, 9}, of(9, 1, 2, 3))
+}
+
+func TestGrowthIsFound(t *testing.T) {
+	t.Parallel()
+	run := func(partitions, goroutines int, rss ...int64) memoryRun {
+		var samples []sample
+		for _, mb := range rss {
+			samples = append(samples, sample{RSS: mb << 20, Goroutines: goroutines})
+		}
+		return memoryRun{"producer", partitions, 1, result{Samples: samples, Goroutines: goroutines, Seconds: 1}}
+	}
+	require.NoError(t, memoryReport{run(100, 20, 50, 100, 110, 115), run(1000, 25, 50, 100, 90, 100)}.verdict())
+	require.ErrorContains(t, memoryReport{run(100, 20, 50, 100, 120, 130)}.verdict(), "memory of the producer with 100 partitions grew")
+	require.ErrorContains(t, memoryReport{run(100, 20, 1, 1, 1, 1), run(1000, 300, 1, 1, 1, 1)}.verdict(), "300 with 1000")
+}
+
+func TestBadFlagsAreNamedTogether(t *testing.T) {
+	t.Parallel()
+	err := run(t.Context(), []string{"-rounds", "0", "-scale", "-1", "-partitions", "0", "extra"}, nil, io.Discard, io.Discard)
+	for _, want := range []string{"-rounds 0", "-scale -1", "-partitions 0", "extra"} {
+		require.ErrorContains(t, err, want)
+	}
+	require.ErrorContains(t, run(t.Context(), []string{"everything"}, nil, io.Discard, io.Discard), `unknown command "everything"`)
+}
+
+func TestCPUOfAProcess(t *testing.T) {
+	t.Parallel()
+	for began := time.Now(); time.Since(began) < 50*time.Millisecond; {
+		_ = newSource("t", 100)
+	}
+	used, err := cpuOf(os.Getpid())
+	require.NoError(t, err)
+	require.Positive(t, used)
+	_, err = cpuOf(-1)
+	require.Error(t, err)
+}

@@ -1,0 +1,122 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime/pprof"
+	"time"
+)
+
+// arm is who does the work.
+type arm string
+
+const (
+	armKgo     arm = "kgo"
+	armControl arm = "kgo control" // the same as armKgo: the difference is noise
+	armDuplex  arm = "duplex"
+)
+
+// spec is one run, handed to a child process.
+type spec struct {
+	Arm      arm           `json:"arm"`
+	Workload workload      `json:"workload"`
+	Brokers  []string      `json:"brokers"`
+	Topic    string        `json:"topic"`
+	Group    string        `json:"group,omitempty"`
+	Ends     []int64       `json:"ends,omitempty"` // consume: the end offset of each partition
+	Every    time.Duration `json:"every"`          // between samples
+	Profile  string        `json:"profile,omitempty"`
+}
+
+// result is what a run measured.
+type result struct {
+	Seconds    float64  `json:"seconds"`
+	CPUSeconds float64  `json:"cpuSeconds"`
+	Allocs     uint64   `json:"allocs"`
+	AllocBytes uint64   `json:"allocBytes"`
+	PeakRSS    int64    `json:"peakRSS"`
+	Goroutines int      `json:"goroutines"` // the most that were seen
+	Latency    *latency `json:"latency,omitempty"`
+	Tally      tally    `json:"tally"`             // of what a consumer handled, or a producer got acknowledged
+	Samples    []sample `json:"samples,omitempty"` // taken while it was measured
+	// BrokerCPU is filled in by the parent.
+	BrokerCPU float64 `json:"brokerCPUSeconds,omitempty"`
+
+	from, to time.Time
+}
+
+// latency is in microseconds.
+type latency struct {
+	P50  int64 `json:"p50"`
+	P99  int64 `json:"p99"`
+	P999 int64 `json:"p999"`
+	Max  int64 `json:"max"`
+}
+
+// child runs one arm and reports on out.
+func child(ctx context.Context, in io.Reader, out io.Writer) error {
+	var s spec
+	if err := json.NewDecoder(in).Decode(&s); err != nil {
+		return fmt.Errorf("reading the spec: %w", err)
+	}
+	r, err := s.run(ctx)
+	if err != nil {
+		return fmt.Errorf("%s, %s: %w", s.Workload.Name, s.Arm, err)
+	}
+	return json.NewEncoder(out).Encode(r)
+}
+
+func (s spec) run(ctx context.Context) (r result, err error) {
+	if s.Profile != "" {
+		stop, err := profile(s.Profile)
+		if err != nil {
+			return r, err
+		}
+		defer func() { err = errors.Join(err, stop()) }()
+	}
+	watch := startSampler(ctx, s.Every)
+	switch s.Workload.Kind {
+	case async:
+		r, err = runAsync(ctx, s)
+	case blocked:
+		r, err = runSync(ctx, s)
+	case consume:
+		r, err = runConsume(ctx, s)
+	default:
+		err = fmt.Errorf("unknown kind %q", s.Workload.Kind)
+	}
+	r.PeakRSS = peakRSS()
+	for _, seen := range watch.end() {
+		if seen.At.After(r.from) && seen.At.Before(r.to) {
+			r.Samples = append(r.Samples, seen)
+			r.Goroutines = max(r.Goroutines, seen.Goroutines)
+		}
+	}
+	return r, err
+}
+
+func (r *result) measure(from, to usage) {
+	r.from, r.to = from.at, to.at
+	r.Seconds = to.at.Sub(from.at).Seconds()
+	r.CPUSeconds = (to.cpu - from.cpu).Seconds()
+	r.Allocs, r.AllocBytes = to.mallocs-from.mallocs, to.allBytes-from.allBytes
+}
+
+func profile(path string) (stop func() error, err error) {
+	f, err := os.Create(filepath.Clean(path))
+	if err != nil {
+		return nil, err
+	}
+	if err := pprof.StartCPUProfile(f); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return func() error {
+		pprof.StopCPUProfile()
+		return f.Close()
+	}, nil
+}

@@ -1,0 +1,98 @@
+package main
+
+import (
+	"fmt"
+	"runtime"
+	"slices"
+	"strings"
+	"time"
+)
+
+// report is the outcome, with every run.
+type report struct {
+	Began      time.Time  `json:"began"`
+	Settings   []string   `json:"settings"`
+	Partitions int        `json:"partitions"`
+	Rounds     int        `json:"rounds"`
+	Workloads  []measured `json:"workloads"`
+}
+
+// measured is one workload with the runs of each arm.
+type measured struct {
+	Workload workload         `json:"workload"`
+	Runs     map[arm][]result `json:"runs"`
+}
+
+// spread is the median of a few figures, with the least and the most.
+type spread struct{ median, least, most float64 }
+
+func spreadOf(runs []result, figure func(result) float64) spread {
+	figures := make([]float64, len(runs))
+	for i, r := range runs {
+		figures[i] = figure(r)
+	}
+	slices.Sort(figures)
+	n := len(figures)
+	if n == 0 {
+		return spread{}
+	}
+	return spread{(figures[(n-1)/2] + figures[n/2]) / 2, figures[0], figures[n-1]}
+}
+
+// markdown is the table, with the settings below it.
+func (r report) markdown() string {
+	var b strings.Builder
+	b.WriteString("| workload | arm | records/s (min–max) | × kgo | CPU s/M | × kgo | allocs/rec | RSS MB | goroutines | p50/p99 µs | broker CPU s/M |\n")
+	b.WriteString("|---|---|---|---|---|---|---|---|---|---|---|\n")
+	for _, m := range r.Workloads {
+		m.rows(&b)
+	}
+	fmt.Fprintf(&b, "\n%d rounds after one that does not count, arms by turns (A B C, C B A, …), each run a process of its own; medians. "+
+		"× kgo is the ratio of medians to raw kgo in the same run; kgo control is raw kgo again and shows the noise.\n"+
+		"%d partitions, GOMAXPROCS %d, %s, %s.\n", r.Rounds, r.Partitions, runtime.GOMAXPROCS(0), runtime.Version(), r.Began.Format(time.DateOnly))
+	for _, s := range r.Settings {
+		fmt.Fprintf(&b, "- %s\n", s)
+	}
+	return b.String()
+}
+
+func (m measured) rows(b *strings.Builder) {
+	records := float64(m.Workload.Records)
+	rate := func(r result) float64 { return records / r.Seconds }
+	cpu := func(r result) float64 { return r.CPUSeconds / records * 1e6 }
+	baseRate, baseCPU := spreadOf(m.Runs[armKgo], rate), spreadOf(m.Runs[armKgo], cpu)
+	for _, a := range []arm{armKgo, armControl, armDuplex} {
+		runs := m.Runs[a]
+		if len(runs) == 0 {
+			continue
+		}
+		of := func(figure func(result) float64) float64 { return spreadOf(runs, figure).median }
+		rates, cpus := spreadOf(runs, rate), spreadOf(runs, cpu)
+		latencies, broker := "–", "–"
+		if runs[0].Latency != nil {
+			latencies = fmt.Sprintf("%.0f/%.0f", of(func(r result) float64 { return float64(r.Latency.P50) }),
+				of(func(r result) float64 { return float64(r.Latency.P99) }))
+		}
+		if runs[0].BrokerCPU > 0 {
+			broker = fmt.Sprintf("%.2f", of(func(r result) float64 { return r.BrokerCPU / records * 1e6 }))
+		}
+		fmt.Fprintf(b, "| %s | %s | %s (%s–%s) | %.2f | %.2f | %.2f | %.2f | %.0f | %.0f | %s | %s |\n",
+			m.Workload.Name, a, thousands(rates.median), thousands(rates.least), thousands(rates.most), rates.median/baseRate.median,
+			cpus.median, cpus.median/baseCPU.median,
+			of(func(r result) float64 { return float64(r.Allocs) / records }),
+			of(func(r result) float64 { return float64(r.PeakRSS) / (1 << 20) }),
+			of(func(r result) float64 { return float64(r.Goroutines) }), latencies, broker)
+	}
+}
+
+// thousands writes 1234567 as 1.23 M, 12345 as 12.3 k, 123 as 123.
+func thousands(v float64) string {
+	switch {
+	case v >= 1e6:
+		return fmt.Sprintf("%.2f M", v/1e6)
+	case v >= 1e3:
+		return fmt.Sprintf("%.1f k", v/1e3)
+	default:
+		return fmt.Sprintf("%.0f", v)
+	}
+}
