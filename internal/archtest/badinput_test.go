@@ -153,6 +153,10 @@ type Config struct {
 	Documented int
 	Forgotten int
 	private int
+	// User and Password go together.
+	User string
+	Password string
+	Passphrase string
 }
 
 // Reader has one, its method has not.
@@ -174,7 +178,7 @@ var (
 		_, what, _ := strings.Cut(line, ": ")
 		names = append(names, strings.TrimSuffix(what, " has no doc comment"))
 	}
-	require.Equal(t, []string{"func Naked", "type Bare", "func Method", "func Method", "Config.Forgotten", "Reader.Read", "Lonely"}, names)
+	require.Equal(t, []string{"func Naked", "type Bare", "func Method", "func Method", "Config.Forgotten", "Config.Passphrase", "Reader.Read", "Lonely"}, names)
 }
 
 func TestMissingPackageCommentIsFound(t *testing.T) {

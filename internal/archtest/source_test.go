@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"go/ast"
 	"go/token"
+	"slices"
 	"strings"
 )
 
@@ -101,12 +102,15 @@ func undocumentedMembers(s *ast.TypeSpec, bad func(ast.Node, string)) {
 	if members == nil {
 		return
 	}
+	above := ""
 	for _, m := range members.List {
 		if m.Doc != nil || m.Comment != nil {
+			above = m.Doc.Text()
 			continue
 		}
 		for _, n := range m.Names {
-			if n.IsExported() {
+			// One comment may speak of the fields below it, if it names them.
+			if n.IsExported() && !slices.Contains(strings.Fields(above), n.Name) {
 				bad(m, s.Name.Name+"."+n.Name)
 			}
 		}
