@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -41,7 +42,7 @@ func TestPackageNamesSaySomething(t *testing.T) {
 func TestExportedNamesAreDocumented(t *testing.T) {
 	t.Parallel()
 	for _, l := range listAll(t) {
-		fset, files := parse(t, l)
+		fset, files := parse(t, l.Dir, l.files())
 		requireNone(t, undocumented(fset, l.ImportPath, files))
 	}
 }
@@ -49,8 +50,16 @@ func TestExportedNamesAreDocumented(t *testing.T) {
 func TestFunctionsAndFilesAreShort(t *testing.T) {
 	t.Parallel()
 	for _, l := range listAll(t) {
-		fset, files := parse(t, l)
+		fset, files := parse(t, l.Dir, l.files())
 		requireNone(t, tooLong(fset, files))
+	}
+}
+
+func TestSleepsAreVirtual(t *testing.T) {
+	t.Parallel()
+	for _, l := range listAll(t) {
+		fset, files := parse(t, l.Dir, l.testFiles())
+		requireNone(t, sleeps(fset, files))
 	}
 }
 
@@ -74,6 +83,7 @@ func readRules(t *testing.T) rules {
 type listed struct {
 	ImportPath, Dir                    string
 	GoFiles, CgoFiles, IgnoredGoFiles  []string
+	TestGoFiles, XTestGoFiles          []string
 	Imports, TestImports, XTestImports []string
 	Deps                               []string
 }
@@ -128,17 +138,29 @@ func asPackages(all []listed) []pkg {
 	return pkgs
 }
 
-// parse reads the files of a package that are not tests, those for other systems
-// and build tags included.
-func parse(t *testing.T, l listed) (*token.FileSet, []*ast.File) {
+// files are the package's files that are not tests, those for other systems and
+// build tags included.
+func (l listed) files() []string { return l.pick(false) }
+
+// testFiles are the others.
+func (l listed) testFiles() []string { return l.pick(true) }
+
+func (l listed) pick(tests bool) []string {
+	var names []string
+	for _, name := range slices.Concat(l.GoFiles, l.CgoFiles, l.IgnoredGoFiles, l.TestGoFiles, l.XTestGoFiles) {
+		if strings.HasSuffix(name, "_test.go") == tests {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+func parse(t *testing.T, dir string, names []string) (*token.FileSet, []*ast.File) {
 	t.Helper()
 	fset := token.NewFileSet()
 	var files []*ast.File
-	for _, name := range append(append(append([]string{}, l.GoFiles...), l.CgoFiles...), l.IgnoredGoFiles...) {
-		if strings.HasSuffix(name, "_test.go") {
-			continue
-		}
-		f, err := parser.ParseFile(fset, filepath.Join(l.Dir, name), nil, parser.ParseComments|parser.SkipObjectResolution)
+	for _, name := range names {
+		f, err := parser.ParseFile(fset, filepath.Join(dir, name), nil, parser.ParseComments|parser.SkipObjectResolution)
 		require.NoError(t, err)
 		files = append(files, f)
 	}

@@ -209,6 +209,19 @@ func TestLongFunctionsAndFilesAreFound(t *testing.T) {
 	require.Len(t, tooLong(fset, files), 1)
 }
 
+func TestRealSleepsAreFound(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]int{
+		"package p\n\nimport \"time\"\n\nfunc f() { time.Sleep(1) }\n":                                         1,
+		"package p\n\nimport (\n\t\"testing/synctest\"\n\t\"time\"\n)\n\nfunc f() { time.Sleep(1) }\n":         0,
+		"//go:build synctests\n\npackage p\n\nimport \"time\"\n\nfunc f() { time.Sleep(1); time.Sleep(2) }\n":  0,
+		"//go:build !synctests\n\npackage p\n\nimport \"time\"\n\nfunc f() { time.Sleep(1); time.Sleep(2) }\n": 2,
+	} {
+		fset, files := parseText(t, text)
+		require.Len(t, sleeps(fset, files), want, text)
+	}
+}
+
 func mustParse(t *testing.T, text string) rules {
 	t.Helper()
 	r, err := parseRules(text)

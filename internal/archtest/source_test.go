@@ -160,6 +160,43 @@ func tooLong(fset *token.FileSet, files []*ast.File) []string {
 	return broken
 }
 
+// sleeps gives one line for every time.Sleep of a test file that has nothing to do
+// with virtual time.
+func sleeps(fset *token.FileSet, files []*ast.File) []string {
+	var broken []string
+	for _, f := range files {
+		if virtual(f) {
+			continue
+		}
+		ast.Inspect(f, func(n ast.Node) bool {
+			if s, ok := n.(*ast.SelectorExpr); ok && s.Sel.Name == "Sleep" {
+				if p, ok := s.X.(*ast.Ident); ok && p.Name == "time" {
+					broken = append(broken, fmt.Sprintf("%s: time.Sleep outside virtual time: wait for a condition", fset.Position(s.Pos())))
+				}
+			}
+			return true
+		})
+	}
+	return broken
+}
+
+// virtual holds for files that import testing/synctest or are built for it alone.
+func virtual(f *ast.File) bool {
+	for _, i := range f.Imports {
+		if i.Path.Value == `"testing/synctest"` {
+			return true
+		}
+	}
+	for _, group := range f.Comments {
+		for _, c := range group.List {
+			if c.Text == "//go:build synctests" {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 func isInternal(path string) bool {
 	return strings.Contains(path+"/", "/internal/")
 }
