@@ -77,3 +77,35 @@ func TestProcessesDoNotInheritSettings(t *testing.T) {
 	t.Setenv("DUPLEX_BROKERS", "elsewhere:9092")
 	require.NotContains(t, strings.Join(cleanEnvironment(), "\n"), "DUPLEX_BROKERS")
 }
+
+// The checker of the fault tests must find what it is there for.
+func TestHistoryFindsLossReorderingAndRepeats(t *testing.T) {
+	t.Parallel()
+	const second = numberedKeys // the place in the stream of the second record of key 0
+	for name, test := range map[string]struct {
+		order            []int
+		wrong            string
+		repeats, handled int
+	}{
+		"all in order":   {[]int{0, 1, second, second + 1, 2 * second}, "", 0, 5},
+		"keys mixed":     {[]int{1, 0, second + 1, second}, "", 0, 4},
+		"one lost":       {[]int{0, 2 * second}, "key 0: 2 came where 1 should", 0, 1},
+		"places changed": {[]int{second, 0}, "key 0: 1 came where 0 should", 0, 1},
+		"repeated":       {[]int{0, second, 0, second}, "", 2, 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h := &history{next: map[string]uint64{}}
+			for _, i := range test.order {
+				h.add(numbered("t", i))
+			}
+			require.Equal(t, test.repeats, h.repeats)
+			require.Equal(t, int64(test.handled), h.handled.Load())
+			if test.wrong == "" {
+				require.NoError(t, h.wrong)
+				return
+			}
+			require.ErrorContains(t, h.wrong, test.wrong)
+		})
+	}
+}
