@@ -63,6 +63,16 @@ func TestSleepsAreVirtual(t *testing.T) {
 	}
 }
 
+func TestEveryPackageLooksForLeakedGoroutines(t *testing.T) {
+	t.Parallel()
+	for _, l := range listAll(t) {
+		if tests := l.testFiles(); len(tests) > 0 {
+			_, files := parse(t, l.Dir, tests)
+			requireNone(t, leaky(l.ImportPath, files))
+		}
+	}
+}
+
 func requireNone(t *testing.T, broken []string) {
 	t.Helper()
 	if len(broken) > 0 {

@@ -222,6 +222,14 @@ func TestRealSleepsAreFound(t *testing.T) {
 	}
 }
 
+func TestPackagesWithoutGoleakAreFound(t *testing.T) {
+	t.Parallel()
+	_, with := parseText(t, "package p\n\nimport \"go.uber.org/goleak\"\n")
+	_, without := parseText(t, "package p\n\nimport \"testing\"\n")
+	require.Empty(t, leaky("p", append(without, with...)))
+	require.Len(t, leaky("p", without), 1)
+}
+
 func mustParse(t *testing.T, text string) rules {
 	t.Helper()
 	r, err := parseRules(text)

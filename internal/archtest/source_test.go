@@ -180,6 +180,18 @@ func sleeps(fset *token.FileSet, files []*ast.File) []string {
 	return broken
 }
 
+// leaky gives a line when none of a package's test files imports goleak.
+func leaky(path string, tests []*ast.File) []string {
+	for _, f := range tests {
+		for _, i := range f.Imports {
+			if i.Path.Value == `"go.uber.org/goleak"` {
+				return nil
+			}
+		}
+	}
+	return []string{path + ": no test looks for leaked goroutines (goleak)"}
+}
+
 // virtual holds for files that import testing/synctest or are built for it alone.
 func virtual(f *ast.File) bool {
 	for _, i := range f.Imports {
