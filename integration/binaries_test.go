@@ -1,8 +1,10 @@
 package integration
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -188,6 +190,43 @@ func TestProducerNamesWhatItCannotUse(t *testing.T) {
 			require.Equal(t, test.code, code, stderr)
 			require.Contains(t, stderr, test.says)
 			require.Equal(t, test.published, logSize(t, c, topic))
+		})
+	}
+}
+
+func TestProducerBearsALineOf300MB(t *testing.T) {
+	t.Parallel()
+	c := cluster(t)
+	for name, test := range map[string]struct {
+		flags     []string
+		code      int
+		published int64
+	}{
+		"named":   {nil, 1, 1},
+		"skipped": {[]string{"--skip-invalid"}, 0, 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			topic := newTopic(t, c, 1)
+			p := start(t, "producer", to(c, append([]string{"--topic", topic}, test.flags...)...)...)
+			_, err := io.WriteString(p.Stdin, "{}\n")
+			require.NoError(t, err)
+			chunk := bytes.Repeat([]byte("x"), 1<<20)
+			for range 300 {
+				if _, err := p.Stdin.Write(chunk); err != nil {
+					break // it may end before it has read all of it
+				}
+			}
+			_, _ = io.WriteString(p.Stdin, "\n{}\n")
+			_ = p.Stdin.Close()
+			require.Equal(t, test.code, p.wait(t), p.stderr.String())
+			if test.code != 0 {
+				require.Contains(t, p.stderr.String(), "line 2")
+			}
+			require.Equal(t, test.published, logSize(t, c, topic))
+			used, ok := p.cmd.ProcessState.SysUsage().(*syscall.Rusage)
+			require.True(t, ok)
+			require.Less(t, used.Maxrss, int64(250<<10), "KiB of memory")
 		})
 	}
 }

@@ -4,7 +4,7 @@ go 1.26.0
 
 replace github.com/duplex-go/duplex => ../
 
-// The version that testcontainers asks for cannot be had from the module proxy.
+// The version that testcontainers asks for cannot be fetched.
 replace github.com/Azure/go-ansiterm => github.com/Azure/go-ansiterm v0.0.0-20250102033503-faa5f7b0171c
 
 require (
