@@ -1,0 +1,5 @@
+//go:build !race
+
+package duplextest
+
+const raced = false

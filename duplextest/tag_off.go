@@ -1,0 +1,5 @@
+//go:build !synctests
+
+package duplextest
+
+const tagged = false
