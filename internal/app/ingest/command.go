@@ -37,27 +37,37 @@ type options struct {
 	json        bool
 }
 
-const long = `producer reads records from FILE, or from standard input, one a line, and
-publishes each to a topic. Each counts as published only when Kafka has stored it
-on all in-sync replicas.
+const long = `producer reads records from FILE, or from standard input, and publishes each to a
+topic. A record counts as published only when Kafka has stored it on all in-sync
+replicas.
 
-Formats: json (the default) takes one JSON value a line and publishes the bytes as
-they are; lines takes any line; anything else is a layout of kgo verbs, such as
-'%k %v\n'. --key-field takes the key from a field of the JSON object.
+Formats (--format):
+  json    one JSON value a line; its bytes are published as they are
+  lines   any line; an empty one is a record with an empty value
+  layout  kgo verbs, such as '%k\t%v\n' for a key, a tab, a value and a newline
+A line ends with LF or CR LF, the last one also with the input.
 
-A line that cannot be used ends the run with its number and the reason, after
-everything before it is published; with --skip-invalid it is counted and left out.
+A line that cannot be used, or that Kafka refuses, ends the run with its number and
+the reason, after what was read before it is published. With --skip-invalid it is
+counted and left out. Input that does not fit a layout always ends the run: where
+its next record begins is not known.
+
+--json prints one summary object on standard output, however the run ends:
+  read = published + failed + unknown (+ skipped, with --skip-invalid)
+failed are certainly not stored; unknown may be, once. Everything else that
+producer says is on standard error.
 
 Settings come from --config FILE (YAML, keys as the flags are named), from
 variables such as DUPLEX_BROKERS, and from flags, the later ones winning.
 
-Exit codes: 0 all published, 1 some failed or are unknown, 2 usage,
-130 interrupted (what was read is published).`
+Exit codes: 0 all published or skipped, 1 some failed or are unknown, 2 usage,
+130 interrupted by SIGINT or SIGTERM (what was read is published).`
 
 const examples = `  producer --topic flights --key-field origin flights.ndjson
   tail -f app.log | producer --topic logs --format lines
   producer --topic orders --format '%k\t%v\n' --create 6 orders.tsv
-  producer --topic orders --json < orders.ndjson   # {"read":3,"published":3,"failed":0,"unknown":0,"skipped":0,"seconds":0.41}`
+  producer --topic orders --json < orders.ndjson
+    {"read":3,"published":3,"failed":0,"unknown":0,"seconds":0.41}`
 
 // Command makes the command; environ is the process's environment.
 func Command(environ []string) (*cobra.Command, error) {
@@ -81,15 +91,15 @@ func atMostOneFile(_ *cobra.Command, args []string) error {
 func (o *options) addFlags(flags *pflag.FlagSet) (err error) {
 	flags.SortFlags = false
 	flags.StringVarP(&o.topic, "topic", "t", "", "`topic` to publish to (required)")
-	flags.StringVarP(&o.format, "format", "f", "json", "json, lines, or a `layout` of kgo verbs")
+	flags.StringVarP(&o.format, "format", "f", "json", "json, lines, or a `layout` of kgo verbs, see above")
 	flags.StringVarP(&o.key, "key", "k", "", "one `key` for all records")
-	flags.StringVar(&o.keyField, "key-field", "", "take each record's key from this `field` of its JSON object: a string or a number")
+	flags.StringVar(&o.keyField, "key-field", "", "take each record's key from this `field` of its JSON object: a string that is not empty, or a number")
 	flags.StringArrayVarP(&o.headers, "header", "H", nil, "add the header `name=value` to each record; repeatable")
 	flags.Int32Var(&o.create, "create", 0, "create the topic with this `number` of partitions if it does not exist")
-	flags.DurationVar(&o.timeout, "timeout", 30*time.Second, "how long the cluster may take to answer, and each record to be stored")
-	flags.DurationVar(&o.linger, "linger", producer.DefaultLinger, "how long a record may wait for others to be sent together")
+	flags.DurationVar(&o.timeout, "timeout", 30*time.Second, "how long the cluster may take to answer at the start, and each record to be stored")
+	flags.DurationVar(&o.linger, "linger", producer.DefaultLinger, "how long a record may wait for others to be sent together; 0 sends each at once")
 	flags.Int32Var(&o.maxBytes, "max-record-bytes", producer.DefaultMaxRecordBytes, "the longest record to accept, in bytes; the topic's max.message.bytes must allow it")
-	flags.BoolVar(&o.skipInvalid, "skip-invalid", false, "count lines that cannot be used and go on")
+	flags.BoolVar(&o.skipInvalid, "skip-invalid", false, "leave out lines that cannot be used, and count them")
 	flags.BoolVar(&o.json, "json", false, "print a summary as one JSON object on standard output")
 	o.cluster, err = config.AddClusterFlags(flags, "duplex-producer")
 	config.AddFlags(flags)
@@ -118,6 +128,9 @@ func (o *options) validate() error {
 	if o.maxBytes <= 0 {
 		errs = append(errs, fmt.Errorf("--max-record-bytes %d: must be positive", o.maxBytes))
 	}
+	if o.linger < 0 {
+		errs = append(errs, fmt.Errorf("--linger %s: must not be negative", o.linger))
+	}
 	_, err := o.parseHeaders()
 	return errors.Join(append(errs, err)...)
 }
@@ -132,6 +145,14 @@ func (o *options) parseHeaders() ([]kgo.RecordHeader, error) {
 		headers = append(headers, kgo.RecordHeader{Key: name, Value: []byte(value)})
 	}
 	return headers, nil
+}
+
+// lingerTime is --linger in the producer's words, where 0 is the default.
+func (o *options) lingerTime() time.Duration {
+	if o.linger == 0 {
+		return producer.NoLinger
+	}
+	return o.linger
 }
 
 // run is the program, once its settings are loaded.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"sync"
 	"time"
 
@@ -29,19 +30,22 @@ type job struct {
 	p      *producer.Producer
 	began  time.Time
 
+	taking  sync.Mutex // held while a record is read off the source's hands
+	stopped bool       // guarded by taking
+
 	mu      sync.Mutex
 	summary summary
 	shown   int  // failures that were printed
-	hopeful bool // no failure so far that all later records would share
+	hopeful bool // going on makes sense
 }
 
-// summary is what --json prints.
+// summary is what --json prints. Every record read is counted once more.
 type summary struct {
 	Read      int64   `json:"read"`
 	Published int64   `json:"published"`
 	Failed    int64   `json:"failed"`
 	Unknown   int64   `json:"unknown"`
-	Skipped   int64   `json:"skipped"`
+	Skipped   *int64  `json:"skipped,omitempty"` // with --skip-invalid only
 	Seconds   float64 `json:"seconds"`
 }
 
@@ -49,35 +53,44 @@ type summary struct {
 const mostShown = 10
 
 func (o *options) newJob(cmd *cobra.Command, s source, name string) (*job, error) {
-	p, err := producer.New(producer.Config{Cluster: o.cluster.Cluster(), Linger: o.linger, Timeout: o.timeout, MaxRecordBytes: o.maxBytes})
+	p, err := producer.New(producer.Config{Cluster: o.cluster.Cluster(), Linger: o.lingerTime(), Timeout: o.timeout, MaxRecordBytes: o.maxBytes})
 	if err != nil {
 		return nil, err
 	}
-	return &job{
+	j := &job{
 		o: o, source: s, name: name, stdout: cmd.OutOrStdout(), stderr: cmd.ErrOrStderr(), p: p, hopeful: true, began: time.Now(),
-	}, nil
+	}
+	if o.skipInvalid {
+		j.summary.Skipped = new(int64)
+	}
+	return j, nil
 }
 
 func (j *job) run(ctx context.Context) error {
 	defer j.p.Close() //nolint:errcheck // everything was flushed, or is counted as unknown
 	if err := j.prepare(ctx); err != nil {
-		return err
+		if ctx.Err() != nil {
+			err = context.Cause(ctx)
+		}
+		return j.report(err, nil)
 	}
 	progress := terminal.Show(j.stderr, j.line)
 	reading := make(chan error, 1)
-	stop := make(chan struct{})
-	go func() { reading <- j.readAll(ctx, stop) }()
+	go func() { reading <- j.readAll() }()
 	var readErr error
 	select {
 	case readErr = <-reading:
 	case <-ctx.Done(): // reading may be stuck in a terminal or a pipe: it is left there
 		readErr = context.Cause(ctx)
 	}
-	close(stop)
+	j.stop()
 	flushErr := j.flush()
 	progress.Close()
 	return j.report(readErr, flushErr)
 }
+
+// patience is how long the cluster may be silent before a person is told.
+const patience = 2 * time.Second
 
 // prepare finds out whether publishing has a chance before anything is read.
 func (j *job) prepare(ctx context.Context) error {
@@ -86,11 +99,14 @@ func (j *job) prepare(ctx context.Context) error {
 		return err
 	}
 	defer client.Close()
+	bounded, cancel := context.WithTimeout(ctx, j.o.timeout)
+	defer cancel()
+	defer time.AfterFunc(patience, func() {
+		fmt.Fprintf(j.stderr, "producer: no answer from %s yet, trying for %s\n", strings.Join(j.o.cluster.Cluster().Brokers, ","), j.o.timeout)
+	}).Stop()
 	if err := kafka.Reach(ctx, client, "producer", j.o.timeout); err != nil {
 		return err
 	}
-	bounded, cancel := context.WithTimeout(ctx, j.o.timeout)
-	defer cancel()
 	if j.o.create > 0 {
 		created, err := kafka.EnsureTopic(bounded, client, "producer", j.o.topic, j.o.create)
 		if err != nil {
@@ -109,57 +125,103 @@ func (j *job) prepare(ctx context.Context) error {
 
 // readAll publishes until the input ends, or a record is unusable, or going on
 // makes no sense.
-func (j *job) readAll(ctx context.Context, stop <-chan struct{}) error {
-	for {
-		select {
-		case <-stop:
-			return nil
-		default:
-		}
-		if !j.goingOn() {
-			return nil
-		}
+func (j *job) readAll() error {
+	for j.goingOn() {
 		r, err := j.source.next()
 		if errors.Is(err, io.EOF) {
 			return nil
 		}
 		if err == nil {
-			j.count(func(s *summary) { s.Read++ })
-			j.publish(ctx, r)
+			if !j.take(r) {
+				return nil
+			}
 			continue
 		}
 		var bad *invalidError
-		if !errors.As(err, &bad) || !j.o.skipInvalid {
+		if !errors.As(err, &bad) {
+			if j.source.at().number == 0 {
+				return fmt.Errorf("%s: %w", j.name, err)
+			}
 			return fmt.Errorf("%s, %s: %w", j.name, j.source.at(), err)
 		}
-		j.count(func(s *summary) { s.Read++; s.Skipped++ })
+		if !j.skip(bad) {
+			return fmt.Errorf("%s, %s: %w", j.name, j.source.at(), bad)
+		}
 	}
+	return nil
 }
 
-func (j *job) publish(ctx context.Context, r *kgo.Record) {
+// take counts a record as read and publishes it, unless the job was stopped
+// meanwhile: what is counted is also flushed.
+func (j *job) take(r *kgo.Record) bool {
+	j.taking.Lock()
+	defer j.taking.Unlock()
+	if j.stopped {
+		return false
+	}
+	j.count(func(s *summary) { s.Read++ })
 	at := j.source.at()
-	j.p.PublishAsync(ctx, r, func(_ duplex.Position, err error) { j.published(at, err) })
+	// An interruption must not fail the record that waits for room: its own
+	// timeout bounds that.
+	j.p.PublishAsync(context.Background(), r, func(_ duplex.Position, err error) { j.published(at, err) })
+	return true
 }
 
-func (j *job) published(at string, err error) {
+// stop keeps the reader, if it is still at work, from taking another record.
+func (j *job) stop() {
+	j.taking.Lock()
+	defer j.taking.Unlock()
+	j.stopped = true
+}
+
+// skip counts a record that cannot be used, and reports whether to go on.
+func (j *job) skip(reason error) bool {
+	j.taking.Lock()
+	defer j.taking.Unlock()
+	if j.stopped {
+		return false
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.summary.Read++
+	if j.summary.Skipped == nil {
+		j.summary.Failed++
+		return false
+	}
+	*j.summary.Skipped++
+	j.show(j.source.at(), "skipped: %v", reason)
+	return true
+}
+
+func (j *job) published(at position, err error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if err == nil {
 		j.summary.Published++
 		return
 	}
-	if errors.Is(err, duplex.ErrOutcomeUnknown) {
+	// The record's own trouble, or the cluster's, which all later ones would share.
+	itsOwn := errors.Is(err, duplex.ErrTooLarge) || errors.Is(err, duplex.ErrInvalidRecord)
+	switch {
+	case errors.Is(err, duplex.ErrOutcomeUnknown):
 		j.summary.Unknown++
-	} else {
+	case itsOwn && j.summary.Skipped != nil:
+		*j.summary.Skipped++
+		j.show(at, "skipped: %v", err)
+		return
+	default:
 		j.summary.Failed++
 	}
-	if !errors.Is(err, duplex.ErrTooLarge) && !errors.Is(err, duplex.ErrInvalidRecord) {
-		j.hopeful = false // the cluster's trouble, not the record's
-	}
+	j.hopeful = false
+	j.show(at, "%v", err)
+}
+
+// show prints the first failures one by one.
+func (j *job) show(at position, format string, args ...any) {
 	j.shown++
 	switch {
 	case j.shown <= mostShown:
-		fmt.Fprintf(j.stderr, "producer: %s, %s: %v\n", j.name, at, err)
+		fmt.Fprintf(j.stderr, "producer: %s, %s: "+format+"\n", append([]any{j.name, at}, args...)...)
 	case j.shown == mostShown+1:
 		fmt.Fprintln(j.stderr, "producer: … and more, counted only")
 	}
@@ -202,41 +264,51 @@ func (j *job) report(readErr, flushErr error) error {
 	defer j.mu.Unlock()
 	s := &j.summary
 	s.Seconds = time.Since(j.began).Seconds()
-	if open := s.Read - s.Skipped - s.Published - s.Failed - s.Unknown; flushErr != nil && open > 0 {
+	if open := s.Read - s.Published - s.Failed - s.Unknown - s.skipped(); flushErr != nil && open > 0 {
 		s.Unknown += open
 	}
 	if j.o.json {
 		if err := json.NewEncoder(j.stdout).Encode(s); err != nil {
-			return fmt.Errorf("writing the summary: %w", err)
+			return errors.Join(fmt.Errorf("writing the summary: %w", err), readErr)
 		}
 	}
-	if readErr == nil || s.Read > 0 {
-		j.say(s)
-	}
 	interrupted := errors.Is(readErr, command.ErrInterrupted) || errors.Is(readErr, command.ErrTerminated)
+	if s.Read > 0 || readErr == nil || interrupted {
+		j.say(s, interrupted)
+	}
 	switch {
-	case interrupted && s.Failed+s.Unknown == 0:
-		return command.ErrInterrupted
 	case readErr != nil && !interrupted:
 		return readErr
 	case flushErr != nil:
 		return flushErr
 	case s.Failed+s.Unknown > 0:
 		return command.ErrFailed
+	case interrupted:
+		return command.ErrInterrupted
 	default:
 		return nil
 	}
 }
 
-func (j *job) say(s *summary) {
-	if s.Read == 0 {
+func (s *summary) skipped() int64 {
+	if s.Skipped == nil {
+		return 0
+	}
+	return *s.Skipped
+}
+
+func (j *job) say(s *summary, interrupted bool) {
+	switch {
+	case interrupted:
+		fmt.Fprint(j.stderr, "interrupted: ")
+	case s.Read == 0:
 		fmt.Fprintf(j.stderr, "nothing to publish: %s is empty\n", j.name)
 		return
 	}
 	fmt.Fprintf(j.stderr, "read %s, published %s, failed %s, unknown %s", terminal.Count(s.Read), terminal.Count(s.Published),
 		terminal.Count(s.Failed), terminal.Count(s.Unknown))
-	if s.Skipped > 0 {
-		fmt.Fprintf(j.stderr, ", skipped %s", terminal.Count(s.Skipped))
+	if n := s.skipped(); n > 0 {
+		fmt.Fprintf(j.stderr, ", skipped %s", terminal.Count(n))
 	}
 	fmt.Fprintf(j.stderr, " in %.1f s\n", s.Seconds)
 }

@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
+	"unicode/utf8"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 )
@@ -16,9 +18,17 @@ import (
 // other error when nothing more can be read.
 type source interface {
 	next() (*kgo.Record, error)
-	// at names the record read last, such as "line 3".
-	at() string
+	// at is where the record read last stands.
+	at() position
 }
+
+// position is a place in the input, such as line 3.
+type position struct {
+	unit   string
+	number int64
+}
+
+func (p position) String() string { return fmt.Sprintf("%s %d", p.unit, p.number) }
 
 // invalidError is about one record.
 type invalidError struct{ reason error }
@@ -45,13 +55,17 @@ func (o *options) source(in io.Reader) (source, error) {
 	switch o.format {
 	case "json", "lines":
 		return &lines{
-			in: bufio.NewReaderSize(in, 64<<10), most: int(o.maxBytes), json: o.format == "json", keyField: o.keyField, stamp: stamp,
+			in: bufio.NewReaderSize(in, 64<<10), most: int(o.maxBytes), passOver: o.skipInvalid,
+			json: o.format == "json", keyField: o.keyField, stamp: stamp,
 		}, nil
 	}
-	bounded := &boundedReader{in: in}
+	bounded := &boundedReader{in: in, endLine: strings.HasSuffix(o.format, `\n`) || strings.HasSuffix(o.format, "\n")}
 	reader, err := kgo.NewRecordReader(bounded, o.format)
+	if err == nil && !strings.Contains(o.format, "%") {
+		err = errors.New("there is no verb in it")
+	}
 	if err != nil {
-		return nil, fmt.Errorf("--format %q: want json, lines, or a layout of kgo verbs: %w", o.format, err)
+		return nil, fmt.Errorf("--format %q: want json, lines, or a layout of kgo verbs such as '%%k %%v\\n': %w", o.format, err)
 	}
 	return &layout{reader: reader, bounded: bounded, most: int64(o.maxBytes), stamp: stamp}, nil
 }
@@ -59,14 +73,15 @@ func (o *options) source(in io.Reader) (source, error) {
 // lines reads a record a line.
 type lines struct {
 	in       *bufio.Reader
-	most     int // bytes of a line
+	most     int  // bytes of a line
+	passOver bool // read on behind a line that is too long
 	json     bool
 	keyField string
 	stamp    func(*kgo.Record)
 	number   int64
 }
 
-func (l *lines) at() string { return fmt.Sprintf("line %d", l.number) }
+func (l *lines) at() position { return position{"line", l.number} }
 
 func (l *lines) next() (*kgo.Record, error) {
 	line, err := l.readLine()
@@ -84,7 +99,8 @@ func (l *lines) next() (*kgo.Record, error) {
 }
 
 // readLine returns the next line without its end, in memory of its own. A line
-// that is too long is passed over without being kept.
+// that is too long is never kept: it is passed over if reading is to go on behind
+// it, and else not even read, for it may have no end.
 func (l *lines) readLine() ([]byte, error) {
 	var line []byte
 	var length int64
@@ -100,18 +116,20 @@ func (l *lines) readLine() ([]byte, error) {
 			line = nil
 		}
 		switch {
+		case line == nil && length > 0 && !l.passOver:
+			return nil, invalid("longer than --max-record-bytes %d allows", l.most)
 		case errors.Is(err, bufio.ErrBufferFull):
 			continue
 		case errors.Is(err, io.EOF) && length == 0:
 			return nil, io.EOF
 		case err != nil && !errors.Is(err, io.EOF):
-			return nil, fmt.Errorf("reading: %w", err)
+			return nil, err
 		}
 		if line != nil {
 			line = bytes.TrimSuffix(bytes.TrimSuffix(line, []byte("\n")), []byte("\r"))
 		}
 		if line == nil || len(line) > l.most {
-			return nil, invalid("%d bytes long, more than --max-record-bytes %d", length, l.most)
+			return nil, invalid("longer than --max-record-bytes %d allows", l.most)
 		}
 		return line, nil
 	}
@@ -138,6 +156,9 @@ func (l *lines) check(line []byte) (key []byte, err error) {
 	}
 	switch raw[0] {
 	case '"':
+		if !utf8.Valid(raw) { // decoding would make many keys one
+			return nil, invalid("field %q is not valid UTF-8, want a string for the key", l.keyField)
+		}
 		var s string
 		if err := json.Unmarshal(raw, &s); err != nil {
 			return nil, invalid("field %q: %w", l.keyField, err)
@@ -179,7 +200,7 @@ type layout struct {
 	number  int64
 }
 
-func (l *layout) at() string { return fmt.Sprintf("record %d", l.number) }
+func (l *layout) at() position { return position{"record", l.number} }
 
 func (l *layout) next() (*kgo.Record, error) {
 	l.bounded.left = 2*l.most + 64<<10
@@ -198,8 +219,10 @@ func (l *layout) next() (*kgo.Record, error) {
 
 // boundedReader keeps one record from filling the memory.
 type boundedReader struct {
-	in   io.Reader
-	left int64
+	in      io.Reader
+	left    int64
+	endLine bool // the input's last line gets an end if it has none
+	last    byte // the last byte read, 0 before there was one
 }
 
 var errTooLong = errors.New("longer than --max-record-bytes allows")
@@ -210,5 +233,12 @@ func (b *boundedReader) Read(p []byte) (int, error) {
 	}
 	n, err := b.in.Read(p[:min(int64(len(p)), b.left)])
 	b.left -= int64(n)
+	if n > 0 {
+		b.last = p[n-1]
+	}
+	if n == 0 && errors.Is(err, io.EOF) && b.endLine && b.last != 0 && b.last != '\n' && len(p) > 0 {
+		p[0], b.last = '\n', '\n'
+		return 1, nil
+	}
 	return n, err
 }

@@ -6,6 +6,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -13,6 +15,7 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
+	"github.com/duplex-go/duplex"
 	"github.com/duplex-go/duplex/consumer"
 	"github.com/duplex-go/duplex/internal/command"
 	"github.com/duplex-go/duplex/internal/config"
@@ -32,24 +35,31 @@ type options struct {
 	verbose                                                    bool
 }
 
-const long = `consumer reads topics as a member of a consumer group and writes each record as
-one line to standard output. An offset is committed only after its line is
-written, so a record is never lost to a closed pipe, a full disk or a crash; after
-one of those it may come again.
+const long = `consumer reads topics as a member of a consumer group and writes each record to
+standard output. An offset is committed only after its record is written, so none
+is lost to a closed pipe, a full disk or a crash; after one of those, records may
+come again.
 
-The default output is one JSON object a line, with exact numbers and bytes:
-  {"topic":"orders","partition":0,"offset":42,"timestamp":1700000000000,"key":"k","value":"v","headers":[["name","value"]]}
-A key or value that is not UTF-8 comes as "key_b64" or "value_b64", such a header
-as ["name","<base64>","b64"]; a missing key or value is null.
+Output (--output):
+  json    one object a line, with exact numbers:
+          {"topic":"orders","partition":0,"offset":42,"timestamp":1700000000000,
+           "key":"k","value":"v","headers":[["name","value"]]}
+          timestamp is in milliseconds since 1970. Bytes that are not UTF-8 are in
+          base64, as "key_b64", "value_b64" and ["name","…","b64"]; a missing key or
+          value is null. Names of headers are UTF-8 in Kafka: in one that is not, each
+          bad byte becomes U+FFFD.
+  lines   the value and a newline, nothing for a missing value; a value that has
+          newlines in it becomes several lines, so use json to tell them apart
+  layout  kgo verbs, such as '%t %p %o %k %v\n'
 
 Settings come from --config FILE (YAML, keys as the flags are named), from
 variables such as DUPLEX_BROKERS, and from flags, the later ones winning.
 
-Exit codes: 0 ended as asked or by SIGTERM, 1 could not go on, 2 usage,
-130 interrupted (work in hand was written and committed).`
+Exit codes: 0 ended by --until-end, --limit or SIGTERM, 1 could not go on, 2 usage,
+130 interrupted by SIGINT. However it ends, what was written is committed.`
 
 const examples = `  consumer --topic orders --group audit
-  consumer --topic orders --group copy --from start --until-end > orders.ndjson
+  consumer --topic orders --group copy --until-end > orders.ndjson
   consumer --topic orders --group tail --from end --output '%t %k %v\n'`
 
 // Command makes the command; environ is the process's environment.
@@ -57,21 +67,28 @@ func Command(environ []string) (*cobra.Command, error) {
 	o := &options{}
 	cmd := &cobra.Command{
 		Use: "consumer --topic T --group G", Short: "Read topics in a group and write each record as a line",
-		Long: long, Example: examples, Args: cobra.NoArgs,
+		Long: long, Example: examples, Args: noArguments,
 	}
 	err := o.addFlags(cmd.Flags())
 	cmd.RunE = command.Body(environ, func(cmd *cobra.Command, _ []string) error { return o.run(cmd) })
 	return cmd, err
 }
 
+func noArguments(_ *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return fmt.Errorf("want no arguments, got %q: a topic is named by --topic", strings.Join(args, " "))
+	}
+	return nil
+}
+
 func (o *options) addFlags(flags *pflag.FlagSet) (err error) {
 	flags.SortFlags = false
 	flags.StringSliceVarP(&o.topics, "topic", "t", nil, "`topic` to read; repeat it, or use commas, for several (required)")
 	flags.StringVarP(&o.group, "group", "g", "", "consumer `group` to be a member of (required)")
-	flags.StringVarP(&o.output, "output", "o", "json", "json, lines (the value and a newline), or a `layout` of kgo verbs such as '%t %p %o %k %v\\n'")
+	flags.StringVarP(&o.output, "output", "o", "json", "json, lines, or a `layout` of kgo verbs, see above")
 	flags.StringVar(&o.from, "from", "start", "where a group that has no offsets yet begins: start, end, or a `time` in RFC 3339")
 	flags.BoolVar(&o.untilEnd, "until-end", false, "stop once the group is at the offsets that were the end when this started")
-	flags.Int64Var(&o.limit, "limit", 0, "stop after this many records (default: no limit)")
+	flags.Int64Var(&o.limit, "limit", 0, "stop after this `number` of records (default: no limit)")
 	flags.DurationVar(&o.commitInterval, "commit-interval", consumer.DefaultCommitInterval, "how often offsets are committed")
 	flags.DurationVar(&o.drainTimeout, "drain-timeout", consumer.DefaultDrainTimeout, "how long a write may take to end when the program is stopped")
 	flags.DurationVar(&o.startTimeout, "start-timeout", consumer.DefaultStartTimeout, "how long to try to reach the cluster")
@@ -92,6 +109,17 @@ func (o *options) validate() error {
 	}
 	if o.limit < 0 {
 		errs = append(errs, fmt.Errorf("--limit %d: must not be negative", o.limit))
+	}
+	for _, flag := range []struct {
+		name  string
+		value time.Duration
+	}{
+		{"commit-interval", o.commitInterval}, {"drain-timeout", o.drainTimeout},
+		{"start-timeout", o.startTimeout}, {"session-timeout", o.sessionTimeout},
+	} {
+		if flag.value <= 0 {
+			errs = append(errs, fmt.Errorf("--%s %s: must be positive", flag.name, flag.value))
+		}
 	}
 	return errors.Join(errs...)
 }
@@ -126,17 +154,27 @@ func (o *options) run(cmd *cobra.Command) error {
 		RetryMin:    time.Second, CommitInterval: o.commitInterval, DrainTimeout: o.drainTimeout, StartTimeout: o.startTimeout,
 		SessionTimeout: o.sessionTimeout, RebalanceTimeout: max(consumer.DefaultRebalanceTimeout, o.sessionTimeout), Logger: o.logger(cmd),
 	}
-	for _, topic := range o.topics {
+	for _, topic := range slices.Compact(slices.Sorted(slices.Values(o.topics))) {
 		cfg.Handlers = append(cfg.Handlers, consumer.HandleRecordBatch(topic, w.write))
 	}
 	c, err := consumer.New(cfg)
 	if err != nil {
 		return command.UsageError(err)
 	}
-	return o.consume(ctx, stop, c, w)
+	return o.consume(ctx, stop, cmd, c, w)
 }
 
-func (o *options) consume(ctx context.Context, stop context.CancelCauseFunc, c *consumer.Consumer, w *writer) error {
+// patience is how long nothing may come before a person is told why.
+const patience = 2 * time.Second
+
+// explainWait tells a person who sees nothing what it waits for.
+func (o *options) explainWait(cmd *cobra.Command, c *consumer.Consumer) {
+	if c.Status().Code == duplex.StatusJoining {
+		fmt.Fprintf(cmd.ErrOrStderr(), "consumer: waiting for group %q at %s\n", o.group, strings.Join(o.cluster.Cluster().Brokers, ","))
+	}
+}
+
+func (o *options) consume(ctx context.Context, stop context.CancelCauseFunc, cmd *cobra.Command, c *consumer.Consumer, w *writer) error {
 	watching, ended := context.WithCancel(ctx)
 	done := make(chan error, 1)
 	if o.untilEnd {
@@ -144,7 +182,9 @@ func (o *options) consume(ctx context.Context, stop context.CancelCauseFunc, c *
 	} else {
 		done <- nil
 	}
+	waiting := time.AfterFunc(patience, func() { o.explainWait(cmd, c) })
 	err := c.Run(ctx)
+	waiting.Stop()
 	ended()
 	watchErr := <-done
 	cause := context.Cause(ctx)

@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"unicode/utf8"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -22,8 +24,11 @@ func newFormat(output string) (format, error) {
 		return func(to []byte, r *kgo.Record) []byte { return append(append(to, r.Value...), '\n') }, nil
 	}
 	layout, err := kgo.NewRecordFormatter(output)
+	if err == nil && !strings.Contains(output, "%") {
+		err = errors.New("there is no verb in it") // so it would write nothing of the records, and commit them
+	}
 	if err != nil {
-		return nil, fmt.Errorf("--output %q: want json, lines, or a layout of kgo verbs: %w", output, err)
+		return nil, fmt.Errorf("--output %q: want json, lines, or a layout of kgo verbs such as '%%k %%v\\n': %w", output, err)
 	}
 	return layout.AppendRecord, nil
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -24,12 +25,13 @@ type writer struct {
 	format format
 	stop   context.CancelCauseFunc
 
-	mu      sync.Mutex
+	mu      sync.Mutex // held while a write goes on, which may be for ever
 	out     *bufio.Writer
 	limit   int64 // 0 = none
 	written int64
 	line    []byte
-	failed  error
+
+	failed atomic.Pointer[error]
 }
 
 func newWriter(out io.Writer, f format, limit int64, stop context.CancelCauseFunc) *writer {
@@ -44,7 +46,7 @@ var notNow = duplex.Snooze(time.Hour)
 func (w *writer) write(_ context.Context, records []*kgo.Record) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.failed != nil {
+	if w.err() != nil {
 		return notNow
 	}
 	n := len(records)
@@ -72,13 +74,17 @@ func (w *writer) write(_ context.Context, records []*kgo.Record) error {
 }
 
 func (w *writer) broken(err error) error {
-	w.failed = fmt.Errorf("writing to standard output: %w; what was not written is not committed", err)
-	w.stop(w.failed)
+	err = fmt.Errorf("writing to standard output: %w; what was not written is not committed", err)
+	w.failed.Store(&err)
+	w.stop(err)
 	return notNow
 }
 
+// err is why nothing more can be written, nil if nothing is known against it. It
+// does not wait for a write that is under way.
 func (w *writer) err() error {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.failed
+	if err := w.failed.Load(); err != nil {
+		return *err
+	}
+	return nil
 }
