@@ -151,7 +151,6 @@ func list(b *strings.Builder, title string, items []item) {
 // the log. It waits until there are as many as atLeast, or patience ends.
 func readAll(t testing.TB, c duplex.Cluster, topic string, atLeast int) (records []*kgo.Record, partitions int) {
 	t.Helper()
-	//nolint:usetesting // usable in cleanups, when the context of the test has ended
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	r := newReader(ctx, t, c, topic)

@@ -135,7 +135,7 @@ type event struct {
 
 func (r *run) start(args []string) error {
 	r.t.Helper()
-	cmd := exec.CommandContext(r.t.Context(), "go", args...)
+	cmd := exec.CommandContext(r.t.Context(), "go", args...) //nolint:gosec // the arguments are ours
 	cmd.Stderr = &r.rest
 	out, err := cmd.StdoutPipe()
 	if err != nil {
@@ -187,7 +187,7 @@ func (r *run) ended(name, how string) {
 	r.waiting = slices.DeleteFunc(r.waiting, func(waiting string) bool { return waiting == name })
 	output := r.output[name]
 	delete(r.output, name)
-	r.t.Run(name, func(t *testing.T) { //nolint:thelper // it is the test
+	r.t.Run(name, func(t *testing.T) {
 		if how == "pass" && !testing.Verbose() {
 			return
 		}

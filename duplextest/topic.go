@@ -57,7 +57,6 @@ func administer(t testing.TB, c duplex.Cluster, fn func(context.Context, *kadm.C
 	t.Helper()
 	cl := client(t, c)
 	defer cl.Close()
-	//nolint:usetesting // cleanups run after the context of the test has ended
 	ctx, cancel := context.WithTimeout(context.Background(), 3*patience)
 	defer cancel()
 	fn(ctx, kadm.NewClient(cl))

@@ -1,6 +1,7 @@
 package kafka
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -19,7 +20,7 @@ import (
 
 // Ping asks any broker of the cluster for an answer, once.
 func Ping(ctx context.Context, cl *kgo.Client, op string) error {
-	err := cl.Ping(ctx)
+	err := ping(ctx, cl)
 	if err == nil {
 		return nil
 	}
@@ -29,6 +30,19 @@ func Ping(ctx context.Context, cl *kgo.Client, op string) error {
 	}
 	return &duplex.Error{
 		Op: fmt.Sprintf("%s: reaching the cluster at %s", op, seeds(cl)), Codes: []duplex.Code{code}, Hint: hint, Err: err,
+	}
+}
+
+// ping returns when ctx ends, which kgo's does not while a new connection waits
+// for its first answer. That goes on until then, or until the client is closed.
+func ping(ctx context.Context, cl *kgo.Client) error {
+	answer := make(chan error, 1)
+	go func() { answer <- cl.Ping(ctx) }()
+	select {
+	case err := <-answer:
+		return err
+	case <-ctx.Done():
+		return fmt.Errorf("no answer: %w", ctx.Err())
 	}
 }
 
@@ -127,4 +141,21 @@ func EnsureTopic(ctx context.Context, cl *kgo.Client, op, name string, partition
 		case <-time.After(backoff.Exponential(try, 10*time.Millisecond, 500*time.Millisecond)):
 		}
 	}
+}
+
+// DeleteTopic deletes the topic and what is in it. One that does not exist is an
+// error with code duplex.ErrUnknownTopic.
+func DeleteTopic(ctx context.Context, cl *kgo.Client, op, name string) error {
+	resp, err := kadm.NewClient(cl).DeleteTopic(ctx, name)
+	return Explain(fmt.Sprintf("%s: deleting topic %q", op, name), cmp.Or(err, resp.Err))
+}
+
+// DeleteGroup deletes the group and its offsets. One that does not exist is fine,
+// one that has members is an error.
+func DeleteGroup(ctx context.Context, cl *kgo.Client, op, name string) error {
+	resp, err := kadm.NewClient(cl).DeleteGroup(ctx, name)
+	if err = cmp.Or(err, resp.Err); errors.Is(err, kerr.GroupIDNotFound) {
+		return nil
+	}
+	return Explain(fmt.Sprintf("%s: deleting group %q", op, name), err)
 }

@@ -1,0 +1,60 @@
+package demo
+
+// Summary is the outcome, computed from what was recorded. It prints as one JSON
+// object; latencies are in milliseconds.
+type Summary struct {
+	// Published counts the records that Kafka acknowledged, Failed those it
+	// refused, Unknown those of which nobody knows.
+	Published int `json:"published"`
+	Failed    int `json:"failed"`
+	Unknown   int `json:"unknown"`
+	// Handled counts the published records whose handler ended well, Lost the
+	// others; Duplicated counts runs too many, OutOfOrder records that were
+	// handled after a later one of their key.
+	Handled    int `json:"handled"`
+	Lost       int `json:"lost"`
+	Duplicated int `json:"duplicated"`
+	OutOfOrder int `json:"out_of_order"`
+	// Airports counts those on the board, WrongFigures those whose figures are
+	// not those of the input.
+	Airports     int `json:"airports"`
+	WrongFigures int `json:"wrong_figures"`
+	// Members counts everybody who was in the group, Rebalances the generations
+	// of the group.
+	Members    int `json:"members"`
+	Rebalances int `json:"rebalances"`
+
+	Seconds            float64 `json:"seconds"`
+	PublishedPerSecond float64 `json:"published_per_second"`
+	HandledPerSecond   float64 `json:"handled_per_second"`
+
+	// Publish counts from when a record was to be published until its
+	// acknowledgement, EndToEnd until the end of its handler.
+	PublishP50  float64 `json:"publish_p50_ms"`
+	PublishP99  float64 `json:"publish_p99_ms"`
+	EndToEndP50 float64 `json:"end_to_end_p50_ms"`
+	EndToEndP99 float64 `json:"end_to_end_p99_ms"`
+
+	// Broker says where it was.
+	Broker string `json:"broker"`
+}
+
+// OK reports whether all promises were kept.
+func (s Summary) OK() bool {
+	return s.Failed+s.Unknown+s.Lost+s.Duplicated+s.OutOfOrder+s.WrongFigures == 0
+}
+
+// tell prints the summary for people.
+func (s Summary) tell(to *story) {
+	to.chapter("SUMMARY", "computed from what was recorded")
+	unacked := ""
+	if n := s.Failed + s.Unknown; n > 0 {
+		unacked = "  (" + count(n) + " more were not acknowledged)"
+	}
+	to.mark(s.Published == s.Handled && unacked == "", "published %s = handled %s%s", count(s.Published), count(s.Handled), unacked)
+	to.mark(s.Lost+s.Duplicated+s.OutOfOrder == 0, "lost %s · twice %s · out of order %s", count(s.Lost), count(s.Duplicated), count(s.OutOfOrder))
+	to.mark(s.WrongFigures == 0, "figures of %s airports as in the input", count(s.Airports-s.WrongFigures))
+	to.say(" " + count(s.Members) + " members, " + count(s.Rebalances) + " rebalances · per second: published " +
+		count(int(s.PublishedPerSecond)) + ", handled " + count(int(s.HandledPerSecond)))
+	to.say(" p50/p99 ms: publish " + times(s.PublishP50, s.PublishP99) + " · end-to-end " + times(s.EndToEndP50, s.EndToEndP99) + ", rebalances included")
+}
