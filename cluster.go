@@ -87,6 +87,15 @@ type SASL struct {
 	Token func(ctx context.Context) (string, error)
 }
 
+// Format implements fmt.Formatter without giving the password away: where a verb
+// does not fit a pointer, as in "%s" of a Cluster, fmt shows what is behind it
+// and asks no method of the Password.
+func (s SASL) Format(f fmt.State, verb rune) {
+	type shown SASL
+	s.Password = Secret(s.Password.String())
+	fmt.Fprintf(f, fmt.FormatString(f, verb), shown(s))
+}
+
 // Secret is a string that prints as "***" wherever it is formatted or
 // marshalled; convert it to string to use it.
 type Secret string
@@ -101,6 +110,12 @@ func (s Secret) String() string {
 
 // GoString implements fmt.GoStringer without giving the secret away.
 func (s Secret) GoString() string { return strconv.Quote(s.String()) }
+
+// Format implements fmt.Formatter without giving the secret away: fmt would
+// ask neither of the above where the verb does not fit a string.
+func (s Secret) Format(f fmt.State, verb rune) {
+	fmt.Fprintf(f, fmt.FormatString(f, verb), s.String())
+}
 
 // MarshalText implements encoding.TextMarshaler without giving the secret away.
 func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
@@ -129,7 +144,7 @@ func validateAddress(address string) error {
 		return errors.New("want host:port, such as 127.0.0.1:9092")
 	}
 	if n, err := strconv.Atoi(port); err != nil || n < 1 || n > 65535 {
-		return fmt.Errorf("port %q is not a number from 1 to 65535", port)
+		return fmt.Errorf("port %q is not a number from 1 to 65535", shorten(port))
 	}
 	if host == "" {
 		return errors.New("the host is empty")

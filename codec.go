@@ -96,8 +96,9 @@ func decodeJSON(data []byte, v any) error {
 		}
 		return err
 	}
+	end := d.InputOffset()
 	if _, err := d.Token(); err != io.EOF {
-		return fmt.Errorf("data behind the JSON value, at byte %d", d.InputOffset())
+		return fmt.Errorf("data behind the JSON value, which ends at byte %d", end)
 	}
 	return nil
 }

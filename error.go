@@ -107,16 +107,21 @@ func (e *Error) Is(target error) bool {
 	return false
 }
 
+// As gives the first of the codes to a *Code.
+func (e *Error) As(target any) bool {
+	c, ok := target.(*Code)
+	if !ok || len(e.Codes) == 0 {
+		return false
+	}
+	*c = e.Codes[0]
+	return true
+}
+
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }
 
 // CodeOf returns the first code in err's chain, and "" when it has none.
 func CodeOf(err error) Code {
-	if e, ok := errors.AsType[*Error](err); ok && len(e.Codes) > 0 {
-		return e.Codes[0]
-	}
-	if c, ok := errors.AsType[Code](err); ok {
-		return c
-	}
-	return ""
+	c, _ := errors.AsType[Code](err)
+	return c
 }

@@ -1,6 +1,10 @@
 package duplex
 
-import "github.com/twmb/franz-go/pkg/kgo"
+import (
+	"slices"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+)
 
 // Kafka's record headers are an ordered list in which a name may repeat. The
 // functions below keep the order and the repeats; none of them touches a header
@@ -48,7 +52,8 @@ func SetHeader(r *kgo.Record, name, value string) {
 
 // AddHeader adds one more value of the named header at the end.
 func AddHeader(r *kgo.Record, name, value string) {
-	r.Headers = append(r.Headers, kgo.RecordHeader{Key: name, Value: []byte(value)})
+	// Clipped: the space behind the slice may be another record's too.
+	r.Headers = append(slices.Clip(r.Headers), kgo.RecordHeader{Key: name, Value: []byte(value)})
 }
 
 // DeleteHeader removes every occurrence of the named header.

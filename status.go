@@ -13,13 +13,13 @@ const (
 	// StatusRetrying: at least one record failed and waits for its next
 	// attempt; everything else flows.
 	StatusRetrying StatusCode = "retrying"
+	// StatusDataLost: the broker deleted records before they were read.
+	StatusDataLost StatusCode = "data-lost"
 	// StatusHeadOfLineBlocked: a partition is paused because one unfinished
 	// record holds up as many records as may be loaded.
 	StatusHeadOfLineBlocked StatusCode = "head-of-line-blocked"
 	// StatusHandlerStuck: a handler was told to stop and did not return.
 	StatusHandlerStuck StatusCode = "handler-stuck"
-	// StatusDataLost: the broker deleted records before they were read.
-	StatusDataLost StatusCode = "data-lost"
 	// StatusJoining: not yet a member of the group.
 	StatusJoining StatusCode = "joining"
 	// StatusStopping: draining, or stopped.
