@@ -11,7 +11,7 @@ import (
 // random, so that many who failed together do not come back together.
 func Exponential(attempt int, least, most time.Duration) time.Duration {
 	d := most
-	if shift := max(attempt, 1) - 1; shift < 32 && least<<shift > 0 && least<<shift < most && (least<<shift)>>shift == least {
+	if shift := max(attempt, 1) - 1; shift < 63 && least<<shift > 0 && least<<shift < most && (least<<shift)>>shift == least {
 		d = least << shift
 	}
 	fifth := d / 5
