@@ -55,13 +55,16 @@ func TestFirstAttempts(t *testing.T) {
 		require.GreaterOrEqual(t, d, want-want/5, "attempt %d", attempt)
 	}
 	require.Zero(t, backoff.Exponential(1, 0, 0))
+	require.Greater(t, backoff.Exponential(3, 1<<62+1, math.MaxInt64), time.Duration(1<<62), "doubling never goes round")
 }
 
 func TestThoseWhoFailedTogetherComeBackApart(t *testing.T) {
 	t.Parallel()
-	seen := map[time.Duration]bool{}
-	for range 100 {
-		seen[backoff.Exponential(1, time.Second, time.Minute)] = true
+	shortest, longest := time.Second, time.Duration(0)
+	for range 1000 {
+		d := backoff.Exponential(1, time.Second, time.Minute)
+		shortest, longest = min(shortest, d), max(longest, d)
 	}
-	require.Greater(t, len(seen), 90)
+	require.Less(t, shortest, 820*time.Millisecond, "all of the last fifth is used")
+	require.Greater(t, longest, 980*time.Millisecond)
 }
