@@ -106,6 +106,12 @@ func (o *options) addFlags(flags *pflag.FlagSet) (err error) {
 	return err
 }
 
+// These are the least that a producer allows.
+const (
+	leastRecordBytes = 1024
+	leastTimeout     = time.Second
+)
+
 func (o *options) validate() error {
 	var errs []error
 	if o.topic == "" {
@@ -122,11 +128,11 @@ func (o *options) validate() error {
 	if o.create < 0 {
 		errs = append(errs, fmt.Errorf("--create %d: want a number of partitions", o.create))
 	}
-	if o.timeout <= 0 {
-		errs = append(errs, fmt.Errorf("--timeout %s: must be positive", o.timeout))
+	if o.timeout < leastTimeout {
+		errs = append(errs, fmt.Errorf("--timeout %s: must be at least %s", o.timeout, leastTimeout))
 	}
-	if o.maxBytes <= 0 {
-		errs = append(errs, fmt.Errorf("--max-record-bytes %d: must be positive", o.maxBytes))
+	if o.maxBytes < leastRecordBytes {
+		errs = append(errs, fmt.Errorf("--max-record-bytes %d: must be at least %d", o.maxBytes, leastRecordBytes))
 	}
 	if o.linger < 0 {
 		errs = append(errs, fmt.Errorf("--linger %s: must not be negative", o.linger))

@@ -175,7 +175,7 @@ func (j *job) stop() {
 }
 
 // skip counts a record that cannot be used, and reports whether to go on.
-func (j *job) skip(reason error) bool {
+func (j *job) skip(bad *invalidError) bool {
 	j.taking.Lock()
 	defer j.taking.Unlock()
 	if j.stopped {
@@ -184,12 +184,12 @@ func (j *job) skip(reason error) bool {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.summary.Read++
-	if j.summary.Skipped == nil {
+	if j.summary.Skipped == nil || bad.last {
 		j.summary.Failed++
 		return false
 	}
 	*j.summary.Skipped++
-	j.show(j.source.at(), "skipped: %v", reason)
+	j.show(j.source.at(), "skipped: %v", bad)
 	return true
 }
 

@@ -14,8 +14,8 @@ import (
 )
 
 // source reads records, one after the other. It returns io.EOF at the end, an
-// *invalidError for a record that cannot be used and can be passed over, and any
-// other error when nothing more can be read.
+// *invalidError for a record that cannot be used, and any other error when
+// reading itself fails.
 type source interface {
 	next() (*kgo.Record, error)
 	// at is where the record read last stands.
@@ -31,13 +31,16 @@ type position struct {
 func (p position) String() string { return fmt.Sprintf("%s %d", p.unit, p.number) }
 
 // invalidError is about one record.
-type invalidError struct{ reason error }
+type invalidError struct {
+	reason error
+	last   bool // nothing can be read behind it
+}
 
 func (e *invalidError) Error() string { return e.reason.Error() }
 func (e *invalidError) Unwrap() error { return e.reason }
 
 func invalid(format string, args ...any) error {
-	return &invalidError{fmt.Errorf(format, args...)}
+	return &invalidError{reason: fmt.Errorf(format, args...)}
 }
 
 func (o *options) source(in io.Reader) (source, error) {
@@ -210,8 +213,11 @@ func (l *layout) next() (*kgo.Record, error) {
 		return nil, io.EOF
 	}
 	l.number++
-	if err != nil {
-		return nil, fmt.Errorf("reading by the layout: %w", err) // where the next record begins is not known
+	if l.bounded.failed != nil {
+		return nil, l.bounded.failed
+	}
+	if err != nil { // where the next record begins is not known
+		return nil, &invalidError{reason: fmt.Errorf("reading by the layout: %w", err), last: true}
 	}
 	l.stamp(r)
 	return r, nil
@@ -223,6 +229,7 @@ type boundedReader struct {
 	left    int64
 	endLine bool // the input's last line gets an end if it has none
 	last    byte // the last byte read, 0 before there was one
+	failed  error
 }
 
 var errTooLong = errors.New("longer than --max-record-bytes allows")
@@ -235,6 +242,9 @@ func (b *boundedReader) Read(p []byte) (int, error) {
 	b.left -= int64(n)
 	if n > 0 {
 		b.last = p[n-1]
+	}
+	if err != nil && !errors.Is(err, io.EOF) {
+		b.failed = err
 	}
 	if n == 0 && errors.Is(err, io.EOF) && b.endLine && b.last != 0 && b.last != '\n' && len(p) > 0 {
 		p[0], b.last = '\n', '\n'
