@@ -1,0 +1,95 @@
+package push_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/duplex-go/duplex/broker"
+)
+
+func TestUsageErrors(t *testing.T) {
+	t.Parallel()
+	good := []string{"-t", "t", "-g", "g"}
+	for says, args := range map[string][]string{
+		"--topic is missing":                          {"-g", "g"},
+		"--group is missing":                          {"-t", "t"},
+		"only a-z A-Z 0-9":                            {"-t", "bad name", "-g", "g"},
+		"--limit -1: must not be negative":            append(good, "--limit", "-1"),
+		`--from "yesterday": want start, end, or`:     append(good, "--from", "yesterday"),
+		"before 1970":                                 append(good, "--from", "1900-01-01T00:00:00Z"),
+		"--drain-timeout 0s: must be positive":        append(good, "--drain-timeout", "0"),
+		"--commit-interval -1s: must be positive":     append(good, "--commit-interval", "-1s"),
+		"--start-timeout 0s: must be positive":        append(good, "--start-timeout", "0"),
+		"--session-timeout 0s: must be positive":      append(good, "--session-timeout", "0"),
+		"there is no verb in it":                      append(good, "-o", "jsno"),
+		`--output "": want json, lines, or`:           append(good, "-o", ""),
+		`--output "%Z": want json, lines, or`:         append(good, "-o", "%Z"),
+		`want no arguments, got "orders": a topic is`: append(good, "orders"),
+		"unknown flag: --nonsense":                    append(good, "--nonsense"),
+	} {
+		t.Run(says, func(t *testing.T) {
+			t.Parallel()
+			p := start(t, nil, nil, args...)
+			require.Equal(t, 2, p.wait(), p.stderr.String())
+			require.Contains(t, p.stderr.String(), says)
+			require.Contains(t, p.stderr.String(), "Run 'consumer --help' for usage.")
+			require.True(t, strings.HasPrefix(p.stderr.String(), "consumer: "), p.stderr.String())
+			require.Empty(t, p.stdout.String())
+		})
+	}
+}
+
+func TestSettingsComeFromFileEnvironmentAndFlags(t *testing.T) {
+	t.Parallel()
+	b := listen(t, broker.Topic{Name: "a"}, broker.Topic{Name: "b"})
+	publish(t, b, numbered("a", 1, 1)[0], numbered("b", 1, 1)[0])
+	path := filepath.Join(t.TempDir(), "config.yaml")
+	require.NoError(t, os.WriteFile(path, []byte("topic: [a, b]\ngroup: file\noutput: lines\nlimit: 7\n"), 0o600))
+	environ := []string{"DUPLEX_BROKERS=" + b.Addrs()[0], "DUPLEX_GROUP=environment", "DUPLEX_OUTPUT=json", "DUPLEX_UNTIL_END=true"}
+	p := start(t, nil, environ, "--config", path, "--output", `%t %v\n`)
+	require.Zero(t, p.wait(), p.stderr.String())
+	require.ElementsMatch(t, []string{"a 0", "b 0"}, p.stdout.lines())
+	require.NotNil(t, b.Kfake().GroupInfo("environment"))
+}
+
+func TestUnknownKeyInTheFileIsNamed(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "config.yaml")
+	require.NoError(t, os.WriteFile(path, []byte("topic: orders\n\ngruop: g\n"), 0o600))
+	p := start(t, nil, nil, "--config", path)
+	require.Equal(t, 2, p.wait())
+	require.Contains(t, p.stderr.String(), path+`, line 3: unknown key "gruop", did you mean "group"?`)
+}
+
+func TestPrintConfigMasksSecrets(t *testing.T) {
+	t.Parallel()
+	p := start(t, nil, []string{"DUPLEX_GROUP=g"}, "-t", "a,b", "--sasl-password", "geheim", "--print-config")
+	require.Zero(t, p.wait(), p.stderr.String())
+	require.Contains(t, p.stdout.String(), "sasl-password: '***'\n")
+	require.Contains(t, p.stdout.String(), "topic:\n    - a\n    - b\n")
+	require.Contains(t, p.stdout.String(), "group: g\n")
+	require.NotContains(t, p.stdout.String()+p.stderr.String(), "geheim")
+}
+
+func TestVerboseTellsWhatHappensInTheGroup(t *testing.T) {
+	t.Parallel()
+	b := listen(t, broker.Topic{Name: "orders"})
+	p := start(t, nil, nil, to(b, "-t", "orders", "-g", "g", "--until-end", "-v")...)
+	require.Zero(t, p.wait(), p.stderr.String())
+	require.Contains(t, p.stderr.String(), "stopping")
+	require.Empty(t, p.stdout.String())
+}
+
+func TestHelpNamesWhatMatters(t *testing.T) {
+	t.Parallel()
+	p := start(t, nil, nil, "--help")
+	require.Zero(t, p.wait())
+	for _, says := range []string{"Exit codes", "130", "DUPLEX_BROKERS", "key_b64", "--until-end", "--limit", "127.0.0.1:9092"} {
+		require.Contains(t, p.stdout.String(), says)
+	}
+	require.Empty(t, p.stderr.String())
+}
