@@ -89,7 +89,7 @@ func (n *kafkaNode) settings() map[string]string {
 		"KAFKA_PROCESS_ROLES":                                               "broker,controller",
 		"KAFKA_CONTROLLER_QUORUM_VOTERS":                                    "1@localhost:9093",
 		"KAFKA_CONTROLLER_LISTENER_NAMES":                                   "CONTROLLER",
-		"KAFKA_INTER_BROKER_LISTENER_NAME":                                  plaintext,
+		"KAFKA_INTER_BROKER_LISTENER_NAME":                                  "INTERNAL",
 		"KAFKA_AUTO_CREATE_TOPICS_ENABLE":                                   "false",
 		"KAFKA_OFFSETS_TOPIC_REPLICATION_FACTOR":                            "1",
 		"KAFKA_OFFSETS_TOPIC_NUM_PARTITIONS":                                "3",
@@ -115,9 +115,11 @@ func (n *kafkaNode) settings() map[string]string {
 		protocols = append(protocols, l.name+":"+l.protocol)
 		maps.Copy(env, l.settings)
 	}
-	env["KAFKA_LISTENERS"] = strings.Join(append(listen, "CONTROLLER://:9093"), ",")
-	env["KAFKA_ADVERTISED_LISTENERS"] = strings.Join(advertise, ",")
-	env["KAFKA_LISTENER_SECURITY_PROTOCOL_MAP"] = strings.Join(append(protocols, "CONTROLLER:PLAINTEXT"), ",")
+	// The broker talks to itself for transactions, and from inside its container
+	// the ports of this machine are not there.
+	env["KAFKA_LISTENERS"] = strings.Join(append(listen, "INTERNAL://localhost:9091", "CONTROLLER://:9093"), ",")
+	env["KAFKA_ADVERTISED_LISTENERS"] = strings.Join(append(advertise, "INTERNAL://localhost:9091"), ",")
+	env["KAFKA_LISTENER_SECURITY_PROTOCOL_MAP"] = strings.Join(append(protocols, "INTERNAL:PLAINTEXT", "CONTROLLER:PLAINTEXT"), ",")
 	return env
 }
 
