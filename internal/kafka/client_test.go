@@ -12,6 +12,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 	"time"
 
@@ -189,4 +190,32 @@ func TestGivenTLSConfigIsNotChanged(t *testing.T) {
 	c.TLS = &duplex.TLS{Config: config}
 	require.NoError(t, kafka.Ping(soon(t), client(t, c), "test"), "the name to expect is the dialled host")
 	require.Empty(t, config.ServerName)
+}
+
+func TestEveryBrokerHasToHaveItsOwnName(t *testing.T) {
+	t.Parallel()
+	b := start(t, broker.Config{Listen: anyPort, TLS: &tls.Config{MinVersion: tls.VersionTLS12}})
+	var mu sync.Mutex
+	var names []string
+	c := duplex.Cluster{
+		Brokers: []string{"seed.example:9092"}, // the broker says that its name is 127.0.0.1
+		Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
+			return (&net.Dialer{}).DialContext(ctx, network, b.Addrs()[0])
+		},
+		TLS: &duplex.TLS{Config: &tls.Config{
+			MinVersion: tls.VersionTLS12, InsecureSkipVerify: true,
+			VerifyConnection: func(state tls.ConnectionState) error {
+				mu.Lock()
+				defer mu.Unlock()
+				names = append(names, state.ServerName)
+				return nil
+			},
+		}},
+	}
+	_, err := kafka.EnsureTopic(soon(t), client(t, c), "test", "orders", 1)
+	require.NoError(t, err)
+	mu.Lock()
+	defer mu.Unlock()
+	require.Contains(t, names, "seed.example")
+	require.Contains(t, names, "", "TLS has no name for an address; the seed's must not be asked for again")
 }
