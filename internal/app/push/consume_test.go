@@ -150,6 +150,23 @@ func TestUntilEndEndsWhileOthersPublish(t *testing.T) {
 	require.Equal(t, len(p.stdout.lines()), sum(committed(b, "g", "orders")))
 }
 
+func TestUntilEndWaitsForASlowOutput(t *testing.T) {
+	t.Parallel()
+	b := listen(t, broker.Topic{Name: "orders"})
+	publish(t, b, numbered("orders", 3000, 1)...) // some batches
+	out := &gate{open: make(chan struct{}), reached: make(chan struct{}, 1000)}
+	p := start(t, out, nil, to(b, "-t", "orders", "-g", "g", "--until-end", "--commit-interval", "50ms")...)
+	<-out.reached
+	select {
+	case code := <-p.code:
+		require.Fail(t, "it ended before anything was written", "exit %d", code)
+	case <-time.After(time.Second): // much longer than it takes to look for the end
+	}
+	close(out.open)
+	require.Zero(t, p.wait(), p.stderr.String())
+	require.Len(t, out.lines(), 3000)
+}
+
 // gate holds up what is written until it is opened.
 type gate struct {
 	output
