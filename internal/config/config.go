@@ -135,15 +135,17 @@ func at(lines map[string]int, key string) string {
 
 func set(f *pflag.Flag, k *koanf.Koanf, typed bool) error {
 	if list, ok := f.Value.(pflag.SliceValue); ok && typed {
-		if values := k.Strings(f.Name); len(values) > 0 {
-			return list.Replace(values)
+		if _, ok := k.Get(f.Name).([]any); ok { // an empty list too: Print writes some
+			return list.Replace(k.Strings(f.Name))
 		}
 	}
 	switch v := k.Get(f.Name).(type) {
 	case nil:
 		return errors.New("is empty")
-	case map[string]any, []any:
-		return fmt.Errorf("want one value, got %v", v)
+	case map[string]any: // not shown, nor is a list: it may be a secret
+		return errors.New("want one value, got a mapping")
+	case []any:
+		return fmt.Errorf("want one value, got a list of %d", len(v))
 	default:
 		return f.Value.Set(fmt.Sprint(v))
 	}
