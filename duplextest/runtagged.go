@@ -136,7 +136,8 @@ type event struct {
 func (r *run) start(args []string) error {
 	r.t.Helper()
 	cmd := exec.CommandContext(r.t.Context(), "go", args...) //nolint:gosec // the arguments are ours
-	cmd.Stderr = &r.rest
+	var stderr bytes.Buffer                                  // its own: it is filled by another goroutine
+	cmd.Stderr = &stderr
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		return err
@@ -145,7 +146,14 @@ func (r *run) start(args []string) error {
 		return err
 	}
 	r.read(out)
-	return cmd.Wait()
+	err = cmd.Wait()
+	r.rest.Write(stderr.Bytes())
+	for _, name := range r.waiting { // what they said before the process died
+		if said := r.output[name]; said != nil {
+			r.rest.Write(said.Bytes())
+		}
+	}
+	return err
 }
 
 func (r *run) read(out io.Reader) {
