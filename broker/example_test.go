@@ -3,7 +3,6 @@ package broker_test
 import (
 	"context"
 	"fmt"
-	"log"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -16,13 +15,15 @@ import (
 func ExampleStart() {
 	b, err := broker.Start(broker.Config{Topics: []broker.Topic{{Name: "departures", Partitions: 6}}})
 	if err != nil {
-		log.Fatal(err)
+		fmt.Println(err)
+		return
 	}
 	defer b.Close()
 
 	p, err := producer.New(producer.Config{Cluster: b.Cluster()})
 	if err != nil {
-		log.Fatal(err)
+		fmt.Println(err)
+		return
 	}
 	defer p.Close()
 	position, err := p.Publish(context.Background(), &kgo.Record{Topic: "departures", Key: []byte("FRA"), Value: []byte("LH 454")})
@@ -34,7 +35,8 @@ func ExampleStart() {
 func ExampleStart_listen() {
 	b, err := broker.Start(broker.Config{Listen: "127.0.0.1:0"})
 	if err != nil {
-		log.Fatal(err)
+		fmt.Println(err)
+		return
 	}
 	defer b.Close()
 	fmt.Println(len(b.Addrs()), "address to give to clients")

@@ -35,7 +35,7 @@ func withDepartures(departures ...Departure) *broker.Broker {
 	defer p.Close()
 	for _, r := range producer.PublishBatch(context.Background(), p, Departures, departures...) {
 		if r.Err != nil {
-			log.Fatal(r.Err)
+			panic(r.Err)
 		}
 	}
 	return b
@@ -69,7 +69,8 @@ func Example() {
 		})},
 	})
 	if err != nil {
-		log.Fatal(err)
+		fmt.Println(err)
+		return
 	}
 	fmt.Println(c.Run(ctx))
 	// Output:
@@ -204,7 +205,8 @@ func ExampleStartLatest() {
 		})},
 	})
 	if err != nil {
-		log.Fatal(err)
+		fmt.Println(err)
+		return
 	}
 	ended := make(chan error)
 	go func() { ended <- c.Run(ctx) }()
@@ -233,7 +235,8 @@ func ExampleConsumer_Status() {
 		})},
 	})
 	if err != nil {
-		log.Fatal(err)
+		fmt.Println(err)
+		return
 	}
 	fmt.Println(c.Status().Code, c.Status().Code.Healthy())
 	fmt.Println(c.Run(ctx))

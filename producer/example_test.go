@@ -44,12 +44,14 @@ func Example() {
 
 	p, err := producer.New(producer.Config{Cluster: b.Cluster()})
 	if err != nil {
-		log.Fatal(err)
+		fmt.Println(err)
+		return
 	}
 	defer p.Close()
 	position, err := producer.Publish(context.Background(), p, Departures, Departure{Origin: "FRA", Flight: "LH 454"})
 	if err != nil {
-		log.Fatal(err)
+		fmt.Println(err)
+		return
 	}
 	fmt.Println("stored at", position)
 	// Output: stored at departures/0/0
@@ -69,7 +71,8 @@ func ExamplePublishAsync() {
 		})
 	}
 	if err := p.Flush(ctx); err != nil {
-		log.Fatal(err)
+		fmt.Println(err)
+		return
 	}
 	// Output:
 	// LH 454 0 <nil>

@@ -30,15 +30,15 @@ func main() {
 	brokers := flag.String("brokers", os.Getenv("DUPLEX_BROKERS"), "a Kafka to use, instead of an embedded broker")
 	within := flag.Duration("within", 30*time.Second, "how long it may take")
 	flag.Parse()
-	ctx, cancel := context.WithTimeout(context.Background(), *within)
-	defer cancel()
-	if err := run(ctx, *brokers); err != nil {
+	if err := run(*brokers, *within); err != nil {
 		fmt.Fprintln(os.Stderr, "batch:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, brokers string) error {
+func run(brokers string, within time.Duration) error {
+	ctx, cancel := context.WithTimeout(context.Background(), within)
+	defer cancel()
 	payments := duplex.Topic[payment]{Name: "payments", Key: func(p payment) string { return p.ID }}
 	cluster := duplex.Cluster{Brokers: strings.Split(brokers, ",")}
 	if brokers == "" {

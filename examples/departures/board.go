@@ -27,7 +27,8 @@ func (b *board) show(run string, d departure) error {
 		return nil // nothing of ours; nil means that it is handled
 	}
 	b.last[d.Origin] = d.Flight
-	if b.missing--; b.missing == 0 {
+	b.missing--
+	if b.missing == 0 {
 		close(b.full)
 	}
 	return nil

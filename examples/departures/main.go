@@ -28,15 +28,15 @@ func main() {
 	brokers := flag.String("brokers", os.Getenv("DUPLEX_BROKERS"), "a Kafka to use, instead of an embedded broker")
 	within := flag.Duration("within", 30*time.Second, "how long it may take")
 	flag.Parse()
-	ctx, cancel := context.WithTimeout(context.Background(), *within)
-	defer cancel()
-	if err := run(ctx, *brokers); err != nil {
+	if err := run(*brokers, *within); err != nil {
 		fmt.Fprintln(os.Stderr, "departures:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, brokers string) error {
+func run(brokers string, within time.Duration) error {
+	ctx, cancel := context.WithTimeout(context.Background(), within)
+	defer cancel()
 	departures := duplex.Topic[departure]{Name: "departures", Key: func(d departure) string { return d.Origin }}
 	cluster := duplex.Cluster{Brokers: strings.Split(brokers, ",")}
 	if brokers == "" {

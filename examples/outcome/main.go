@@ -31,15 +31,15 @@ func main() {
 	brokers := flag.String("brokers", os.Getenv("DUPLEX_BROKERS"), "a Kafka to use, instead of an embedded broker")
 	within := flag.Duration("within", 30*time.Second, "how long it may take")
 	flag.Parse()
-	ctx, cancel := context.WithTimeout(context.Background(), *within)
-	defer cancel()
-	if err := run(ctx, *brokers); err != nil {
+	if err := run(*brokers, *within); err != nil {
 		fmt.Fprintln(os.Stderr, "outcome:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, brokers string) error {
+func run(brokers string, within time.Duration) error {
+	ctx, cancel := context.WithTimeout(context.Background(), within)
+	defer cancel()
 	orders := duplex.Topic[order]{Name: "orders", Key: func(o order) string { return o.ID }}
 	cluster := duplex.Cluster{Brokers: strings.Split(brokers, ",")}
 	if brokers == "" {

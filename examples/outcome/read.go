@@ -19,7 +19,8 @@ func readBack(ctx context.Context, cluster duplex.Cluster, orders duplex.Topic[o
 			if o.ID != id {
 				return nil
 			}
-			if copies++; copies > 1 {
+			copies++
+			if copies > 1 {
 				done()
 				return nil // known already
 			}

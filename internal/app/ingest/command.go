@@ -170,7 +170,7 @@ func (o *options) run(cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return command.UsageError(err)
 	}
-	defer input.Close() //nolint:errcheck // it was only read
+	defer input.Close()
 	source, err := o.source(input)
 	if err != nil {
 		return command.UsageError(err)

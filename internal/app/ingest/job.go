@@ -67,7 +67,7 @@ func (o *options) newJob(cmd *cobra.Command, s source, name string) (*job, error
 }
 
 func (j *job) run(ctx context.Context) error {
-	defer j.p.Close() //nolint:errcheck // everything was flushed, or is counted as unknown
+	defer j.p.Close() //nolint:contextcheck // everything was flushed, or is counted as unknown
 	if err := j.prepare(ctx); err != nil {
 		if ctx.Err() != nil {
 			err = context.Cause(ctx)
@@ -76,7 +76,7 @@ func (j *job) run(ctx context.Context) error {
 	}
 	progress := terminal.Show(j.stderr, j.line)
 	reading := make(chan error, 1)
-	go func() { reading <- j.readAll() }()
+	go func() { reading <- j.readAll() }() //nolint:contextcheck // take says why
 	var readErr error
 	select {
 	case readErr = <-reading:
@@ -84,7 +84,7 @@ func (j *job) run(ctx context.Context) error {
 		readErr = context.Cause(ctx)
 	}
 	j.stop()
-	flushErr := j.flush()
+	flushErr := j.flush() //nolint:contextcheck // also after ctx has ended
 	progress.Close()
 	return j.report(readErr, flushErr)
 }

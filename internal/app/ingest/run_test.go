@@ -83,7 +83,8 @@ func (p *program) wait() int {
 func run(t *testing.T, b *broker.Broker, stdin string, args ...string) (p *program, code int) {
 	t.Helper()
 	p = start(t, strings.NewReader(stdin), nil, append(args, "--brokers", strings.Join(b.Addrs(), ","))...)
-	return p, p.wait()
+	code = p.wait()
+	return p, code
 }
 
 // summary is what --json prints; a field that is missing stays nil.

@@ -40,14 +40,14 @@ func newWriter(out io.Writer, f format, limit int64, stop context.CancelCauseFun
 
 // notNow keeps a record unfinished, for the group's next member: this one is
 // about to stop.
-var notNow = duplex.Snooze(time.Hour)
+func notNow() error { return duplex.Snooze(time.Hour) }
 
 // write is the handler.
 func (w *writer) write(_ context.Context, records []*kgo.Record) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.err() != nil {
-		return notNow
+		return notNow()
 	}
 	n := len(records)
 	if w.limit > 0 {
@@ -68,7 +68,7 @@ func (w *writer) write(_ context.Context, records []*kgo.Record) error {
 	}
 	var rest consumer.BatchError
 	for i := n; i < len(records); i++ {
-		rest.Fail(i, notNow)
+		rest.Fail(i, notNow())
 	}
 	return rest.Err()
 }
@@ -77,7 +77,7 @@ func (w *writer) broken(err error) error {
 	err = fmt.Errorf("writing to standard output: %w; what was not written is not committed", err)
 	w.failed.Store(&err)
 	w.stop(err)
-	return notNow
+	return notNow()
 }
 
 // err is why nothing more can be written, nil if nothing is known against it. It
