@@ -40,7 +40,7 @@ func TestSecretIsNeverFormatted(t *testing.T) {
 			requireHidden(t, verb, fmt.Sprintf(verb, v))
 		}
 		requireHidden(t, "Sprint", fmt.Sprint(v))
-		requireHidden(t, "error", fmt.Errorf("refused: %v", v).Error()) //nolint:errorlint // none is an error
+		requireHidden(t, "error", fmt.Errorf("refused: %v", v).Error())
 	}
 	require.Equal(t, "***", hunter2.String())
 	require.Equal(t, `"***"`, fmt.Sprintf("%#v", hunter2))

@@ -32,7 +32,7 @@ func Example() {
 	mux.Handle("/readyz", health.Handler(outbox, boards))
 
 	answer := httptest.NewRecorder()
-	mux.ServeHTTP(answer, httptest.NewRequest(http.MethodGet, "/readyz", nil))
+	mux.ServeHTTP(answer, httptest.NewRequest(http.MethodGet, "/readyz", http.NoBody))
 	fmt.Println(answer.Code)
 	fmt.Println(answer.Body)
 	// Output:
@@ -43,7 +43,7 @@ func Example() {
 func ask(t *testing.T, method string, h http.Handler) *httptest.ResponseRecorder {
 	t.Helper()
 	w := httptest.NewRecorder()
-	h.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), method, "/readyz", nil))
+	h.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), method, "/readyz", http.NoBody))
 	return w
 }
 

@@ -18,5 +18,5 @@ func Exponential(attempt int, least, most time.Duration) time.Duration {
 	if fifth <= 0 {
 		return d
 	}
-	return d - fifth + rand.N(fifth+1) //nolint:gosec // jitter, not a secret
+	return d - fifth + rand.N(fifth+1)
 }

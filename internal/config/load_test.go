@@ -235,9 +235,9 @@ func TestHostileFiles(t *testing.T) {
 	for name, file := range map[string]string{
 		"aliases that grow": bomb.String(),
 		"depth":             "topic: " + strings.Repeat("[", 200_000),
-		"one long key":      strings.Repeat("k", 4<<20) + ": 1",
-		"one long value":    "max-batch: " + strings.Repeat("9", 4<<20),
-		"a long list":       "topic: [" + strings.Repeat("x,", 1<<20) + "x]",
+		"one long key":      strings.Repeat("k", 64<<10) + ": 1",
+		"one long value":    "max-batch: " + strings.Repeat("9", 1<<20),
+		"a long list":       "topic: [" + strings.Repeat("x,", 100_000) + "x]",
 		"many keys":         strings.Repeat("k", 10) + strings.Repeat("\n", 1<<20) + "x",
 	} {
 		begin := time.Now()

@@ -38,7 +38,7 @@ func TestCountWithoutCommasIsTheNumber(t *testing.T) {
 			t.Fatalf("%d became %s", n, text)
 		}
 		for i, group := range strings.Split(strings.TrimPrefix(text, "-"), ",") {
-			if len(group) > 3 || len(group) == 0 || i > 0 && len(group) != 3 {
+			if len(group) > 3 || group == "" || i > 0 && len(group) != 3 {
 				t.Fatalf("%d became %s", n, text)
 			}
 		}
