@@ -92,7 +92,6 @@ type SASL struct {
 // and asks no method of the Password.
 func (s SASL) Format(f fmt.State, verb rune) {
 	type shown SASL
-	s.Password = Secret(s.Password.String())
 	fmt.Fprintf(f, fmt.FormatString(f, verb), shown(s))
 }
 
