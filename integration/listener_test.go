@@ -32,7 +32,7 @@ const (
 	secure    = "SECURE"
 )
 
-const firstPort = 9092 // of the first listener inside the container; 9093 is the controller's
+const firstPort = 9092 // of the first listener inside the container; 9091 is the broker's own, 9093 the controller's
 
 // listener is one way into a broker.
 type listener struct {
@@ -48,6 +48,14 @@ func withPlainUser(user, password string) listener {
 		"KAFKA_LISTENER_NAME_AUTH_PLAIN_SASL_JAAS_CONFIG": fmt.Sprintf(
 			`org.apache.kafka.common.security.plain.PlainLoginModule required user_%s="%s";`, user, password),
 	}}
+}
+
+// withRights has the broker ask for rights: users of l have none until they are
+// granted some, everybody else may do everything.
+func withRights(l listener) listener {
+	l.settings["KAFKA_AUTHORIZER_CLASS_NAME"] = "org.apache.kafka.metadata.authorizer.StandardAuthorizer"
+	l.settings["KAFKA_SUPER_USERS"] = "User:ANONYMOUS"
+	return l
 }
 
 // SASL is the way in through the listener of withPlainUser.

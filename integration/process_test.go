@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -143,6 +144,19 @@ func (p *process) signal(t *testing.T, s os.Signal) {
 	if err := p.cmd.Process.Signal(s); !errors.Is(err, os.ErrProcessDone) {
 		require.NoError(t, err)
 	}
+}
+
+// peakMemory is the most that the process has had in memory so far, in KiB, 0
+// where the system does not say. (What wait4 reports counts this process too, as
+// it was when it started the other.)
+func (p *process) peakMemory() int {
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
+	if err != nil {
+		return 0
+	}
+	_, after, _ := strings.Cut(string(status), "VmHWM:")
+	kib, _ := strconv.Atoi(strings.TrimSpace(strings.SplitN(after, "kB", 2)[0]))
+	return kib
 }
 
 // wait returns the exit code, −1 after a signal that the program did not catch.

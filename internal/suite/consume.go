@@ -215,7 +215,7 @@ func stoppingIsBounded(t *testing.T, k Kafka) {
 	first.stop()
 	require.Less(t, time.Since(began), drain+10*time.Second, "its deadline, and the times to commit and to leave")
 	require.GreaterOrEqual(t, time.Since(began), drain)
-	require.ErrorIs(t, <-causes, consumer.ErrStopping)
+	require.ErrorIs(t, receive(t, causes, "the handler is told"), consumer.ErrStopping)
 	duplextest.RequireCommitted(t, k.Cluster, g.name, g.topic, 0, 4)
 	second := g.join(consumer.Config{Handlers: g.handle(nothing)})
 	g.awaitAll()

@@ -242,6 +242,6 @@ func slowHandlerIsCancelled(t *testing.T, k Kafka) {
 	g.awaitAll()
 	m.stop()
 	g.requireOnce()
-	require.ErrorIs(t, <-causes, consumer.ErrHandlerTimeout)
+	require.ErrorIs(t, receive(t, causes, "the handler is told"), consumer.ErrHandlerTimeout)
 	require.Equal(t, int64(1), m.Status().Counts["failed"])
 }

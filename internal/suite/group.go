@@ -253,7 +253,7 @@ func start(t *testing.T, cfg consumer.Config) *member {
 	t.Helper()
 	c, err := consumer.New(cfg)
 	require.NoError(t, err)
-	ctx, halt := context.WithCancel(context.Background()) //nolint:usetesting // cleanups stop it in good order
+	ctx, halt := context.WithCancel(context.Background()) // cleanups stop it in good order
 	m := &member{Consumer: c, t: t, halt: halt, done: make(chan struct{})}
 	go func() {
 		defer close(m.done)
@@ -295,4 +295,17 @@ func newProducer(t *testing.T, cfg producer.Config) *producer.Producer {
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
 	require.Eventually(t, ok, patience, 10*time.Millisecond, what)
+}
+
+// receive waits for what a handler sends.
+func receive[T any](t *testing.T, from <-chan T, what string) T {
+	t.Helper()
+	select {
+	case v := <-from:
+		return v
+	case <-time.After(patience):
+		require.FailNow(t, "did not happen", what)
+	}
+	var none T
+	return none
 }

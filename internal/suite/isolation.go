@@ -105,7 +105,7 @@ func compactedGapsArePassed(t *testing.T, k Kafka) {
 func deletedRecordsAreReported(t *testing.T, k Kafka) {
 	g := newGroup(t, k, 1)
 	g.publish(0, 20)
-	first := g.join(consumer.Config{Handlers: g.handle(func(ctx context.Context, r *kgo.Record) error {
+	first := g.join(consumer.Config{Handlers: g.handle(func(_ context.Context, r *kgo.Record) error {
 		if r.Offset < 5 {
 			return nil
 		}

@@ -101,8 +101,9 @@ func longDrainRepeatsNothing(t *testing.T, k Kafka) {
 		return nil
 	})
 	first := g.join(cfg)
-	<-working
-	<-working // both partitions are in the middle of a long record
+	for range 2 {
+		receive(t, working, "both partitions are in the middle of a long record")
+	}
 	cfg.Handlers = g.handle(nothing)
 	second := g.join(cfg)
 	began := time.Now()
@@ -119,7 +120,9 @@ func lateCompletionMovesNothing(t *testing.T, k Kafka) {
 	g.publish(0, n)
 	g.publish(1, n)
 	causes := make(chan error, 2)
-	release := make(chan struct{})
+	free := make(chan struct{})
+	release := sync.OnceFunc(func() { close(free) })
+	defer release()
 	stubborn := func(ctx context.Context, r *kgo.Record) error {
 		if r.Offset < 3 {
 			g.mu.Lock()
@@ -132,7 +135,7 @@ func lateCompletionMovesNothing(t *testing.T, k Kafka) {
 			return context.Cause(ctx)
 		}
 		causes <- context.Cause(ctx)
-		<-release // it goes on all the same
+		<-free // it goes on all the same
 		return nil
 	}
 	first := g.join(consumer.Config{RevokeGrace: 200 * time.Millisecond, DrainTimeout: 200 * time.Millisecond, Handlers: []consumer.Handler{
@@ -143,8 +146,8 @@ func lateCompletionMovesNothing(t *testing.T, k Kafka) {
 	eventually(t, "the partition that moved is done", func() bool { return second.owns() == 1 && g.count() == 6+n-3 })
 	moved := second.Status().Partitions[0].Partition
 	duplextest.RequireCommitted(t, k.Cluster, g.name, g.topic, moved, n)
-	require.ErrorIs(t, <-causes, consumer.ErrRevoked)
-	close(release)
+	require.ErrorIs(t, receive(t, causes, "the handler is told"), consumer.ErrRevoked)
+	release()
 	eventually(t, "the late completion is counted", func() bool { return first.Status().Counts["late_completions"] == 1 })
 	duplextest.RequireCommitted(t, k.Cluster, g.name, g.topic, 1-moved, 3)
 	first.stop()

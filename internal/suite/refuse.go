@@ -2,6 +2,7 @@ package suite
 
 import (
 	"context"
+	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -71,10 +72,12 @@ func fullBufferRefuses(t *testing.T, k Kafka) {
 	const room = 10
 	topic := duplextest.NewTopic(t, k.Cluster, "suite", 1, nil)
 	p := newProducer(t, producer.Config{Cluster: k.Cluster, MaxBufferedRecords: room})
-	release := make(chan struct{})
+	free := make(chan struct{})
+	release := sync.OnceFunc(func() { close(free) })
+	defer release()
 	var stored atomic.Int64
 	slow := func(_ duplex.Position, err error) {
-		<-release
+		<-free
 		if err == nil {
 			stored.Add(1)
 		}
@@ -85,7 +88,7 @@ func fullBufferRefuses(t *testing.T, k Kafka) {
 	err := p.TryPublish(&kgo.Record{Topic: topic}, func(duplex.Position, error) { stored.Add(1000) })
 	require.ErrorIs(t, err, duplex.ErrBufferFull)
 	require.Equal(t, int64(room), p.Status().Counts["buffered"])
-	close(release)
+	release()
 	require.NoError(t, p.Flush(t.Context()))
 	require.NoError(t, p.TryPublish(&kgo.Record{Topic: topic}, slow), "there is room again")
 	require.NoError(t, p.Flush(t.Context()))
