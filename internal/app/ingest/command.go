@@ -47,10 +47,11 @@ Formats (--format):
   layout  kgo verbs, such as '%k\t%v\n' for a key, a tab, a value and a newline
 A line ends with LF or CR LF, the last one also with the input.
 
-A line that cannot be used, or that Kafka refuses, ends the run with its number and
-the reason, after what was read before it is published. With --skip-invalid it is
-counted and left out. Input that does not fit a layout always ends the run: where
-its next record begins is not known.
+A line that cannot be used ends the run with its number and the reason, after what
+was read before it is published; with --skip-invalid it is counted and left out.
+Input that does not fit a layout always ends the run: where its next record begins
+is not known. A record that Kafka refuses has failed; reading goes on behind it only
+with --skip-invalid.
 
 --json prints one summary object on standard output, however the run ends:
   read = published + failed + unknown (+ skipped, with --skip-invalid)

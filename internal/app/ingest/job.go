@@ -35,8 +35,8 @@ type job struct {
 
 	mu      sync.Mutex
 	summary summary
-	shown   int  // failures that were printed
-	hopeful bool // going on makes sense
+	shown   int           // failures that were printed
+	gaveUp  chan struct{} // closed, under mu, when going on makes no sense
 }
 
 // summary is what --json prints. Every record read is counted once more.
@@ -58,7 +58,7 @@ func (o *options) newJob(cmd *cobra.Command, s source, name string) (*job, error
 		return nil, err
 	}
 	j := &job{
-		o: o, source: s, name: name, stdout: cmd.OutOrStdout(), stderr: cmd.ErrOrStderr(), p: p, hopeful: true, began: time.Now(),
+		o: o, source: s, name: name, stdout: cmd.OutOrStdout(), stderr: cmd.ErrOrStderr(), p: p, gaveUp: make(chan struct{}), began: time.Now(),
 	}
 	if o.skipInvalid {
 		j.summary.Skipped = new(int64)
@@ -80,7 +80,9 @@ func (j *job) run(ctx context.Context) error {
 	var readErr error
 	select {
 	case readErr = <-reading:
-	case <-ctx.Done(): // reading may be stuck in a terminal or a pipe: it is left there
+	// Otherwise reading may be stuck in a terminal or a pipe: it is left there.
+	case <-j.gaveUp:
+	case <-ctx.Done():
 		readErr = context.Cause(ctx)
 	}
 	j.stop()
@@ -200,19 +202,21 @@ func (j *job) published(at position, err error) {
 		j.summary.Published++
 		return
 	}
-	// The record's own trouble, or the cluster's, which all later ones would share.
-	itsOwn := errors.Is(err, duplex.ErrTooLarge) || errors.Is(err, duplex.ErrInvalidRecord)
-	switch {
-	case errors.Is(err, duplex.ErrOutcomeUnknown):
+	if errors.Is(err, duplex.ErrOutcomeUnknown) {
 		j.summary.Unknown++
-	case itsOwn && j.summary.Skipped != nil:
-		*j.summary.Skipped++
-		j.show(at, "skipped: %v", err)
-		return
-	default:
+	} else {
 		j.summary.Failed++
 	}
-	j.hopeful = false
+	// What is wrong with a record may be passed over, though not be called
+	// skipped: Kafka refuses all that was sent together. What is wrong with the
+	// cluster, all later records would share.
+	about := errors.Is(err, duplex.ErrTooLarge) || errors.Is(err, duplex.ErrInvalidRecord)
+	if !about || !j.o.skipInvalid {
+		j.giveUp()
+	}
+	if errors.Is(err, duplex.ErrTooLarge) {
+		err = fmt.Errorf("%w; records that are sent together are refused together, so set --max-record-bytes to what the topic allows", err)
+	}
 	j.show(at, "%v", err)
 }
 
@@ -234,10 +238,22 @@ func (j *job) flush() error {
 	return j.p.Flush(ctx)
 }
 
+// giveUp ends the reading; mu is held.
+func (j *job) giveUp() {
+	select {
+	case <-j.gaveUp:
+	default:
+		close(j.gaveUp)
+	}
+}
+
 func (j *job) goingOn() bool {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return j.hopeful
+	select {
+	case <-j.gaveUp:
+		return false
+	default:
+		return true
+	}
 }
 
 func (j *job) count(change func(*summary)) {

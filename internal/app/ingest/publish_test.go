@@ -1,10 +1,13 @@
 package ingest_test
 
 import (
+	"io"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -174,26 +177,46 @@ func TestOnlyTheFirstFailuresAreShown(t *testing.T) {
 
 func TestRecordThatKafkaRefusesIsNamed(t *testing.T) {
 	t.Parallel()
-	large := strings.Repeat("x", 1990)
 	topic := broker.Topic{Name: "orders", Configs: map[string]string{"max.message.bytes": "1000"}}
 	t.Run("ends the run", func(t *testing.T) {
 		t.Parallel()
 		b := listen(t, topic)
-		p, code := run(t, b, large+"\n", "-t", "orders", "--format", "lines", "--max-record-bytes", "2000", "--json")
-		require.Equal(t, 1, code)
+		in, feed := io.Pipe() // stays open: the end must not wait for another line
+		defer feed.Close()
+		p := start(t, in, nil, "-t", "orders", "--format", "lines", "--json", "--brokers", b.Addrs()[0])
+		_, err := io.WriteString(feed, noise(100_000)+"\n")
+		require.NoError(t, err)
+		require.Equal(t, 1, p.wait(), p.stderr.String())
 		p.counts(1, 0, 1, 0)
 		require.Contains(t, p.stderr.String(), "standard input, line 1: ")
 		require.Contains(t, p.stderr.String(), "too-large")
 		log(t, b, "orders", 0)
 	})
-	t.Run("is skipped", func(t *testing.T) {
+	t.Run("is failed, not skipped", func(t *testing.T) {
 		t.Parallel()
 		b := listen(t, topic)
-		p, code := run(t, b, "small\n"+large+"\nsmall\n", "-t", "orders", "--format", "lines", "--max-record-bytes", "2000", "--skip-invalid", "--json")
-		require.Zero(t, code, p.stderr.String())
-		p.counts(3, 2, 0, 0)
-		require.Equal(t, 1, *p.summary().Skipped)
-		require.Contains(t, p.stderr.String(), "standard input, line 2: skipped: ")
-		log(t, b, "orders", 2)
+		in, feed := io.Pipe()
+		defer feed.Close()
+		p := start(t, in, nil, "-t", "orders", "--format", "lines", "--skip-invalid", "--json", "--brokers", b.Addrs()[0])
+		_, err := io.WriteString(feed, noise(100_000)+"\n")
+		require.NoError(t, err)
+		require.Eventually(t, func() bool { return strings.Contains(p.stderr.String(), "standard input, line 1: ") }, 10*time.Second, 5*time.Millisecond)
+		_, err = io.WriteString(feed, "small\n")
+		require.NoError(t, err)
+		require.NoError(t, feed.Close())
+		require.Equal(t, 1, p.wait(), p.stderr.String())
+		p.counts(2, 1, 1, 0)
+		require.Zero(t, *p.summary().Skipped, "Kafka refuses what was sent together: nobody decided to leave this one out")
+		require.Contains(t, p.stderr.String(), "set --max-record-bytes")
+		log(t, b, "orders", 1)
 	})
+}
+
+// noise is text that no compression makes small.
+func noise(n int) string {
+	b := make([]byte, n)
+	for i := range b {
+		b[i] = 'a' + byte(rand.IntN(26))
+	}
+	return string(b)
 }
