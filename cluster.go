@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"net"
 	"strconv"
+	"strings"
 	"time"
+	"unicode"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 )
@@ -38,7 +40,8 @@ type Cluster struct {
 	// returns. Defaults to net.Dialer.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 
-	// KafkaOptions are handed to the Kafka client after Duplex's own. Options
+	// KafkaOptions are handed to every Kafka client that a component makes, after
+	// Duplex's own. Options
 	// that a promise of Duplex rests on (acks, idempotence, the group and its
 	// callbacks, start and reset offsets, …) are refused by New with an error
 	// that names them; so is one for which Duplex has a field.
@@ -147,6 +150,9 @@ func validateAddress(address string) error {
 	}
 	if host == "" {
 		return errors.New("the host is empty")
+	}
+	if strings.ContainsFunc(host, unicode.IsSpace) {
+		return errors.New("there is a space in the host")
 	}
 	return nil
 }

@@ -21,7 +21,7 @@ type Codec interface {
 	ContentType() string
 
 	// Encode sets r.Value, and headers where the format needs them, from v. It
-	// must not keep v.
+	// must not keep v, unless r.Value is documented to share its memory.
 	Encode(r *kgo.Record, v any) error
 
 	// Decode fills v, always a non-nil pointer, from r. It must not keep
@@ -45,8 +45,9 @@ const (
 	// refused in both directions.
 	Text builtin = "text/plain; charset=utf-8"
 
-	// Bytes is for []byte and types made from it: the value as it is. The slice
-	// that decoding gives shares the record's memory; copy what you keep.
+	// Bytes is for []byte and types made from it: the value as it is, not a
+	// copy. Do not change a slice before its publish has ended; copy what you
+	// keep of one that decoding gave.
 	Bytes builtin = "application/octet-stream"
 )
 

@@ -48,7 +48,11 @@ func AddClusterFlags(flags *pflag.FlagSet, clientID string) (*ClusterFlags, erro
 
 // Cluster gives what the flags say; duplex.Cluster.Validate checks it.
 func (c *ClusterFlags) Cluster() duplex.Cluster {
-	cluster := duplex.Cluster{Brokers: c.brokers, ClientID: c.clientID, DialTimeout: c.dialTimeout}
+	brokers := make([]string, len(c.brokers))
+	for i, b := range c.brokers {
+		brokers[i] = strings.TrimSpace(b) // "a:9092, b:9092"
+	}
+	cluster := duplex.Cluster{Brokers: brokers, ClientID: c.clientID, DialTimeout: c.dialTimeout}
 	if c.tls.on || c.tls.insecure || c.tls.ca+c.tls.cert+c.tls.key+c.tls.serverName != "" {
 		cluster.TLS = &duplex.TLS{
 			CAFile: c.tls.ca, CertFile: c.tls.cert, KeyFile: c.tls.key, ServerName: c.tls.serverName, InsecureSkipVerify: c.tls.insecure,

@@ -20,7 +20,7 @@ import (
 
 // Ping asks any broker of the cluster for an answer, once.
 func Ping(ctx context.Context, cl *kgo.Client, op string) error {
-	err := ping(ctx, cl)
+	_, err := within(ctx, func() (struct{}, error) { return struct{}{}, cl.Ping(ctx) })
 	if err == nil {
 		return nil
 	}
@@ -33,16 +33,25 @@ func Ping(ctx context.Context, cl *kgo.Client, op string) error {
 	}
 }
 
-// ping returns when ctx ends, which kgo's does not while a new connection waits
-// for its first answer. That goes on until then, or until the client is closed.
-func ping(ctx context.Context, cl *kgo.Client) error {
-	answer := make(chan error, 1)
-	go func() { answer <- cl.Ping(ctx) }()
+// within returns what ask does, or an error when ctx ends: kgo does not look at
+// ctx while a new connection waits for its first answer. ask goes on until then,
+// or until the client is closed.
+func within[T any](ctx context.Context, ask func() (T, error)) (T, error) {
+	type answer struct {
+		value T
+		err   error
+	}
+	answers := make(chan answer, 1)
+	go func() {
+		value, err := ask()
+		answers <- answer{value, err}
+	}()
 	select {
-	case err := <-answer:
-		return err
+	case a := <-answers:
+		return a.value, a.err
 	case <-ctx.Done():
-		return fmt.Errorf("no answer: %w", ctx.Err())
+		var none T
+		return none, fmt.Errorf("no answer: %w", ctx.Err())
 	}
 }
 
@@ -95,7 +104,7 @@ func Topics(ctx context.Context, cl *kgo.Client, op string, names ...string) ([]
 		t.Topic = kmsg.StringPtr(n)
 		req.Topics = append(req.Topics, t)
 	}
-	resp, err := req.RequestWith(ctx, cl)
+	resp, err := within(ctx, func() (*kmsg.MetadataResponse, error) { return req.RequestWith(ctx, cl) })
 	if err != nil {
 		return nil, Explain(fmt.Sprintf("%s: asking for topics %s", op, strings.Join(names, ", ")), err)
 	}
@@ -110,7 +119,7 @@ func Topics(ctx context.Context, cl *kgo.Client, op string, names ...string) ([]
 			errs = append(errs, Explain(fmt.Sprintf("%s: asking for topic %q", op, name), err))
 			continue
 		}
-		topics = append(topics, Topic{Name: name, ID: t.TopicID, Partitions: int32(len(t.Partitions))}) //nolint:gosec // bounded by the broker
+		topics = append(topics, Topic{Name: name, ID: t.TopicID, Partitions: int32(len(t.Partitions))})
 	}
 	slices.SortFunc(topics, func(a, b Topic) int { return strings.Compare(a.Name, b.Name) })
 	return topics, errors.Join(errs...)
@@ -121,7 +130,9 @@ func Topics(ctx context.Context, cl *kgo.Client, op string, names ...string) ([]
 // the cluster knows of it.
 func EnsureTopic(ctx context.Context, cl *kgo.Client, op, name string, partitions int32) (created bool, err error) {
 	op = fmt.Sprintf("%s: creating topic %q", op, name)
-	resp, err := kadm.NewClient(cl).CreateTopic(ctx, partitions, -1, nil, name)
+	resp, err := within(ctx, func() (kadm.CreateTopicResponse, error) {
+		return kadm.NewClient(cl).CreateTopic(ctx, partitions, -1, nil, name)
+	})
 	switch {
 	case errors.Is(err, kerr.TopicAlreadyExists):
 		return false, nil
@@ -146,14 +157,14 @@ func EnsureTopic(ctx context.Context, cl *kgo.Client, op, name string, partition
 // DeleteTopic deletes the topic and what is in it. One that does not exist is an
 // error with code duplex.ErrUnknownTopic.
 func DeleteTopic(ctx context.Context, cl *kgo.Client, op, name string) error {
-	resp, err := kadm.NewClient(cl).DeleteTopic(ctx, name)
+	resp, err := within(ctx, func() (kadm.DeleteTopicResponse, error) { return kadm.NewClient(cl).DeleteTopic(ctx, name) })
 	return Explain(fmt.Sprintf("%s: deleting topic %q", op, name), cmp.Or(err, resp.Err))
 }
 
 // DeleteGroup deletes the group and its offsets. One that does not exist is fine,
 // one that has members is an error.
 func DeleteGroup(ctx context.Context, cl *kgo.Client, op, name string) error {
-	resp, err := kadm.NewClient(cl).DeleteGroup(ctx, name)
+	resp, err := within(ctx, func() (kadm.DeleteGroupResponse, error) { return kadm.NewClient(cl).DeleteGroup(ctx, name) })
 	if err = cmp.Or(err, resp.Err); errors.Is(err, kerr.GroupIDNotFound) {
 		return nil
 	}

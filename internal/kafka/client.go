@@ -35,9 +35,28 @@ const (
 	idleTimeout = 5 * time.Minute
 )
 
+// Validate reports what keeps NewClient from making a client for c. It reads the
+// files that c names, and dials nothing.
+func Validate(c duplex.Cluster) error {
+	_, err := allOptions(c, nil, nil)
+	return err
+}
+
 // NewClient makes a client for c. It validates and reads files, but dials
 // nothing. The component's own options weigh more than c.KafkaOptions.
 func NewClient(c duplex.Cluster, log *zap.Logger, component ...kgo.Opt) (*kgo.Client, error) {
+	opts, err := allOptions(c, log, component)
+	if err != nil {
+		return nil, err
+	}
+	cl, err := kgo.NewClient(opts...)
+	if err != nil {
+		return nil, fmt.Errorf("kafka: making a client: %w", err)
+	}
+	return cl, nil
+}
+
+func allOptions(c duplex.Cluster, log *zap.Logger, component []kgo.Opt) ([]kgo.Opt, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
 	}
@@ -48,12 +67,7 @@ func NewClient(c duplex.Cluster, log *zap.Logger, component ...kgo.Opt) (*kgo.Cl
 	if err != nil {
 		return nil, err
 	}
-	opts := append(append(base, c.KafkaOptions...), component...)
-	cl, err := kgo.NewClient(opts...)
-	if err != nil {
-		return nil, fmt.Errorf("kafka: making a client: %w", err)
-	}
-	return cl, nil
+	return append(append(base, c.KafkaOptions...), component...), nil
 }
 
 func options(c duplex.Cluster, log *zap.Logger) ([]kgo.Opt, error) {

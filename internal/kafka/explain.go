@@ -75,7 +75,7 @@ func classify(err error) (duplex.Code, string) {
 	if _, ok := errors.AsType[*kgo.ErrFirstReadEOF](err); ok {
 		return duplex.ErrUnreachable, "the broker closed the connection at once: it may want TLS or SASL, or not be Kafka"
 	}
-	if _, ok := errors.AsType[net.Error](err); ok {
+	if ne, ok := errors.AsType[net.Error](err); ok && ne != context.DeadlineExceeded { // which is one too
 		return duplex.ErrUnreachable, "check that a broker listens at this address"
 	}
 	switch {

@@ -13,33 +13,32 @@ import (
 
 // StartOffsets returns the oldest offset of each partition of the topic.
 func StartOffsets(ctx context.Context, cl *kgo.Client, topic string) (map[int32]int64, error) {
-	listed, err := kadm.NewClient(cl).ListStartOffsets(ctx, topic)
-	return offsets(topic, listed, err)
+	return offsets(ctx, topic, func() (kadm.ListedOffsets, error) { return kadm.NewClient(cl).ListStartOffsets(ctx, topic) })
 }
 
 // EndOffsets returns the next offset to be written of each partition of the
 // topic.
 func EndOffsets(ctx context.Context, cl *kgo.Client, topic string) (map[int32]int64, error) {
-	listed, err := kadm.NewClient(cl).ListEndOffsets(ctx, topic)
-	return offsets(topic, listed, err)
+	return offsets(ctx, topic, func() (kadm.ListedOffsets, error) { return kadm.NewClient(cl).ListEndOffsets(ctx, topic) })
 }
 
 // CommittedEndOffsets returns, for each partition of the topic, the offset up to
 // which a reader of committed records gets: all transactions below it have ended.
 func CommittedEndOffsets(ctx context.Context, cl *kgo.Client, topic string) (map[int32]int64, error) {
-	listed, err := kadm.NewClient(cl).ListCommittedOffsets(ctx, topic)
-	return offsets(topic, listed, err)
+	return offsets(ctx, topic, func() (kadm.ListedOffsets, error) { return kadm.NewClient(cl).ListCommittedOffsets(ctx, topic) })
 }
 
 // OffsetsAt returns, for each partition of the topic, the offset of the first
 // record with a timestamp of t or later; the end where there is none.
 func OffsetsAt(ctx context.Context, cl *kgo.Client, topic string, t time.Time) (map[int32]int64, error) {
-	listed, err := kadm.NewClient(cl).ListOffsetsAfterMilli(ctx, t.UnixMilli(), topic)
-	return offsets(topic, listed, err)
+	return offsets(ctx, topic, func() (kadm.ListedOffsets, error) {
+		return kadm.NewClient(cl).ListOffsetsAfterMilli(ctx, t.UnixMilli(), topic)
+	})
 }
 
-func offsets(topic string, listed kadm.ListedOffsets, err error) (map[int32]int64, error) {
+func offsets(ctx context.Context, topic string, list func() (kadm.ListedOffsets, error)) (map[int32]int64, error) {
 	op := fmt.Sprintf("kafka: listing offsets of topic %q", topic)
+	listed, err := within(ctx, list)
 	if err != nil {
 		return nil, Explain(op, err)
 	}
@@ -55,7 +54,9 @@ func offsets(topic string, listed kadm.ListedOffsets, err error) (map[int32]int6
 // committed for the partitions 0 to partitions−1 of the topic.
 func CommittedMetadata(ctx context.Context, cl *kgo.Client, group, topic string, partitions int32) ([]string, error) {
 	op := fmt.Sprintf("kafka: asking for the offsets of group %q in topic %q", group, topic)
-	fetched, err := kadm.NewClient(cl).FetchOffsetsForTopics(ctx, group, topic)
+	fetched, err := within(ctx, func() (kadm.OffsetResponses, error) {
+		return kadm.NewClient(cl).FetchOffsetsForTopics(ctx, group, topic)
+	})
 	if err != nil {
 		return nil, Explain(op, err)
 	}

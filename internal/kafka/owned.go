@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"reflect"
 	"runtime"
+	"slices"
 	"strings"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -21,6 +22,7 @@ var owned = []struct {
 	{kgo.Dialer, "set Cluster.Dial"},
 	{kgo.DialTimeout, "set Cluster.DialTimeout"},
 	{kgo.DialTLSConfig, "set Cluster.TLS"},
+	{kgo.DialTLS, "set Cluster.TLS"},
 	{kgo.SASL, "set Cluster.SASL"},
 	{kgo.WithLogger, "set Config.Logger"},
 	{kgo.WithContext, "the component's lifetime is its own"},
@@ -32,6 +34,12 @@ var owned = []struct {
 	{kgo.MaxBufferedBytes, "set producer.Config.MaxBufferedBytes"},
 	{kgo.ProducerLinger, "set producer.Config.Linger"},
 	{kgo.ManualFlushing, "the producer decides when to send"},
+	{kgo.ProducerBatchCompression, "set producer.Config.Compression"},
+	{kgo.ProducerBatchMaxBytes, "set producer.Config.MaxRecordBytes"},
+	{kgo.RecordDeliveryTimeout, "set producer.Config.Timeout"},
+	{kgo.ProduceRequestTimeout, "a hung broker must not hold up a publish beyond its deadline"},
+	{kgo.UnknownTopicRetries, "a mistyped topic must be an error soon"},
+	{kgo.DefaultProduceTopic, "set Record.Topic"},
 	{kgo.RecordPartitioner, "keys must go where every other Kafka client sends them"},
 	{kgo.TransactionalID, "transactions are not available"},
 	{kgo.ConsumerGroup, "set consumer.Config.Group"},
@@ -43,9 +51,14 @@ var owned = []struct {
 	{kgo.ConsumeResetOffset, "lost data must be reported, never jumped over"},
 	{kgo.FetchIsolationLevel, "uncommitted records must not be handled"},
 	{kgo.KeepControlRecords, "handlers see the records that were published"},
+	{kgo.FetchMaxBytes, "set consumer.Config.FetchMaxBytes"},
+	{kgo.FetchMaxWait, "a resumed partition must not wait for it"},
 	{kgo.SessionTimeout, "set consumer.Config.SessionTimeout"},
+	{kgo.HeartbeatInterval, "it follows from consumer.Config.SessionTimeout"},
 	{kgo.RebalanceTimeout, "set consumer.Config.RebalanceTimeout"},
 	{kgo.InstanceID, "static membership is not available"},
+	{kgo.GroupProtocol, "members must agree on one protocol"},
+	{kgo.ServerSideBalancer, "members must agree on one protocol"},
 	{kgo.BlockRebalanceOnPoll, "rebalances are handled by the consumer"},
 	{kgo.AdjustFetchOffsetsFn, "offsets are the consumer's"},
 	{kgo.OnPartitionsAssigned, "rebalances are handled by the consumer"},
@@ -59,30 +72,62 @@ var owned = []struct {
 	{kgo.Balancers, "members must agree on one protocol"},
 }
 
+// besides are what some options need beside them to be valid at all: a group, or
+// to be without idempotence.
+func besides() [][]kgo.Opt {
+	return [][]kgo.Opt{nil, {kgo.ConsumerGroup("any")}, {kgo.DisableIdempotentWrite()}}
+}
+
 // refuseOwned returns an error that names every option of opts that Duplex owns.
-// kgo.Opt is opaque, so two clients are compared: one with the options, one
-// without. Neither dials.
+// kgo.Opt is opaque, so what a client would have with an option is compared with
+// what it would have without, one option at a time.
 func refuseOwned(opts []kgo.Opt) error {
 	if len(opts) == 0 {
 		return nil
 	}
-	with, err := kgo.NewClient(opts...)
-	if err != nil {
-		return fmt.Errorf("kafka: applying Cluster.KafkaOptions: %w", err)
+	refused := make([]bool, len(owned))
+	for _, beside := range besides() {
+		without := ownedValues(beside)
+		for _, opt := range opts {
+			for i, with := range ownedValues(append(slices.Clip(beside), opt)) {
+				refused[i] = refused[i] || !same(with, without[i])
+			}
+		}
 	}
-	defer with.Close()
-	without, err := kgo.NewClient()
-	if err != nil {
-		return fmt.Errorf("kafka: making a client: %w", err)
-	}
-	defer without.Close()
 	var errs []error
-	for _, o := range owned {
-		if !same(with.OptValues(o.option), without.OptValues(o.option)) {
+	for i, o := range owned {
+		if refused[i] {
 			errs = append(errs, fmt.Errorf("Cluster.KafkaOptions: kgo.%s is refused: %s", optionName(o.option), o.why))
 		}
 	}
+	if err := kgo.ValidateOpts(opts...); err != nil && errs == nil {
+		return fmt.Errorf("kafka: applying Cluster.KafkaOptions: %w", err)
+	}
 	return errors.Join(errs...)
+}
+
+// ownedValues gives what a client made with opts would have for each of owned,
+// nil if there can be no such client. None is made: it would call the hooks in
+// opts, which may bear that only once, and one that consumes would dial.
+func ownedValues(opts []kgo.Opt) [][]any {
+	look, done := &looker{}, make(chan struct{})
+	go func() {
+		defer close(done)
+		_, _ = kgo.NewClient(append([]kgo.Opt{kgo.WithHooks(look)}, opts...)...) // an error leaves no values
+	}()
+	<-done
+	return look.values
+}
+
+// looker is the first hook that a client calls, before it starts anything.
+type looker struct{ values [][]any }
+
+// OnNewClient implements kgo.HookNewClient.
+func (l *looker) OnNewClient(cl *kgo.Client) {
+	for _, o := range owned {
+		l.values = append(l.values, cl.OptValues(o.option))
+	}
+	runtime.Goexit()
 }
 
 func same(a, b []any) bool {
