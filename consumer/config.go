@@ -122,8 +122,10 @@ type Config struct {
 	CommitInterval time.Duration
 
 	// RevokeGrace is how long running handlers may go on after their partition
-	// was given to another member; their work is committed. Must be at most half
-	// of RebalanceTimeout. Defaults to 10 s.
+	// was given to another member; their work is committed. Then their context is
+	// cancelled, and the partition is let go once they have returned, a second
+	// later at the latest. Must be at most half of RebalanceTimeout. Defaults to
+	// 10 s.
 	RevokeGrace time.Duration
 
 	// DrainTimeout is how long running handlers may go on after Run's context

@@ -28,7 +28,7 @@ func (e *engine) onAssigned(_ context.Context, _ *kgo.Client, partitions map[str
 }
 
 // onRevoked gives partitions away in good order: no handler starts, those at
-// work may end, their work is committed.
+// work may end, or are told to, and their work is committed.
 func (e *engine) onRevoked(_ context.Context, client *kgo.Client, partitions map[string][]int32) {
 	<-e.ready
 	assignments := e.named(partitions)
@@ -40,7 +40,7 @@ func (e *engine) onRevoked(_ context.Context, client *kgo.Client, partitions map
 	for _, a := range assignments {
 		a.halt(haltEnding)
 	}
-	awaitIdle(assignments, e.cfg.RevokeGrace)
+	endWork(assignments, e.cfg.RevokeGrace, ErrRevoked)
 	if err := e.committer.commitUntilAcked(assignments, min(e.cfg.RebalanceTimeout/4, commitGrace)); err != nil {
 		e.log.Warn("the last offsets of revoked partitions are not committed, their next owner repeats what is missing", zap.Error(err))
 	}
@@ -136,6 +136,17 @@ func (e *engine) laid(a *assignment) {
 	if e.ghosts[at] == a {
 		delete(e.ghosts, at)
 	}
+}
+
+// endWork waits until the handlers of assignments that are halted have returned:
+// by themselves within grace, and then for a moment with their contexts
+// cancelled. It returns the assignments whose handlers are at work all the same.
+func endWork(assignments []*assignment, grace time.Duration, cause error) (busy []*assignment) {
+	busy = awaitIdle(assignments, grace)
+	for _, a := range busy {
+		a.cancel(cause)
+	}
+	return awaitIdle(busy, cancelGrace)
 }
 
 // awaitIdle waits until no handler of the assignments is at work, at most for

@@ -33,14 +33,8 @@ func (e *engine) stop(ctx context.Context) (stuck, uncommitted error) {
 	for _, a := range assignments {
 		a.halt(haltEnding)
 	}
-	busy := awaitIdle(assignments, e.cfg.DrainTimeout)
-	if len(busy) > 0 {
-		for _, a := range busy {
-			a.cancel(ErrStopping)
-		}
-		busy = awaitIdle(busy, cancelGrace)
-		stuck = handlersStuck(busy, e.cfg.DrainTimeout)
-	}
+	busy := endWork(assignments, e.cfg.DrainTimeout, ErrStopping)
+	stuck = handlersStuck(busy, e.cfg.DrainTimeout)
 	if err := e.committer.commitUntilAcked(e.all(), commitGrace); err != nil {
 		uncommitted = fmt.Errorf("consumer: stopping: the last offsets are not committed, so finished records will be repeated: %w", err)
 	}

@@ -146,6 +146,43 @@ func TestVirtualRevokeWithinGraceRepeatsNothing(t *testing.T) {
 	})
 }
 
+// A handler that heeds its context is never at work together with the next
+// owner's, even where it needs more than the grace.
+func TestVirtualNextOwnerWaitsForAHandlerThatWasCancelled(t *testing.T) {
+	inWorld(t, 2, func(t *testing.T, w *world) {
+		w.publish(0, 0, 3)
+		w.publish(1, 0, 3)
+		var mu sync.Mutex
+		returned := map[int32]time.Time{}
+		a := w.start(consumer.Config{RevokeGrace: 3 * time.Second, Handlers: handle(func(ctx context.Context, r *kgo.Record) error {
+			<-ctx.Done()
+			time.Sleep(900 * time.Millisecond) // it puts things in order
+			mu.Lock()
+			defer mu.Unlock()
+			returned[r.Partition] = time.Now()
+			return context.Cause(ctx)
+		})})
+		eventually(t, time.Minute, "both handlers", func() bool { return a.running() == 2 })
+		var began time.Time
+		var moved int32
+		var once sync.Once
+		s := newSeen()
+		b := w.start(consumer.Config{SessionTimeout: time.Second, Handlers: handle(func(_ context.Context, r *kgo.Record) error {
+			once.Do(func() { began, moved = time.Now(), r.Partition })
+			s.add(r)
+			return nil
+		})})
+		eventually(t, time.Minute, "the partition that moved", func() bool { return s.count() == 3 })
+		mu.Lock()
+		require.NotZero(t, returned[moved])
+		require.False(t, began.Before(returned[moved]), "the next owner began at %s, the handler returned at %s", began, returned[moved])
+		mu.Unlock()
+		require.Zero(t, a.c.Status().Counts["failed"], "giving up when told to is no failure")
+		_ = a.halt() // its other handler returns an error when the drain ends
+		require.NoError(t, b.halt())
+	})
+}
+
 func TestVirtualLateCompletionMovesNothing(t *testing.T) {
 	inWorld(t, 2, func(t *testing.T, w *world) {
 		w.publish(0, 0, 10)

@@ -53,7 +53,8 @@ func inWorld(t *testing.T, partitions int32, fn func(t *testing.T, w *world)) {
 	synctest.Test(t, func(t *testing.T) {
 		w := &world{t: t, partitions: partitions, requests: make(chan struct{}, 100_000)}
 		kafka, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.Ports(9092), kfake.ListenFn(w.network.Listen),
-			kfake.SeedTopics(partitions, "orders"))
+			kfake.SeedTopics(partitions, "orders"),
+			kfake.BrokerConfigs(map[string]string{"group.min.session.timeout.ms": "500"}))
 		require.NoError(t, err)
 		defer kafka.Close()
 		w.kafka = kafka
@@ -305,6 +306,14 @@ func (m *member) crash() {
 	for _, c := range m.open {
 		_ = c.Close()
 	}
+}
+
+// running counts the member's handlers that are at work.
+func (m *member) running() (n int) {
+	for _, p := range m.c.Status().Partitions {
+		n += p.Running
+	}
+	return n
 }
 
 func (m *member) halt() error {
