@@ -37,8 +37,8 @@ func TestEveryRequestPasses(t *testing.T) {
 	requests(func(key, version int16, frame []byte) {
 		n++
 		require.NoError(t, checkFrame(frame), "%s v%d", kmsg.NameForKey(key), version)
-		start := binary.BigEndian.AppendUint16(nil, uint16(key))   //nolint:gosec // not negative
-		require.NoError(t, checkLength(uint32(len(frame)), start)) //nolint:gosec // small
+		start := binary.BigEndian.AppendUint16(nil, uint16(key))
+		require.NoError(t, checkLength(uint32(len(frame)), start))
 	})
 	require.Greater(t, n, 300)
 }

@@ -14,7 +14,7 @@ import (
 // partitions, or a topic by a name that no Kafka takes.
 func limit(kafka *kfake.Cluster) {
 	answer := func(key kmsg.Key, answer func(kmsg.Request) kmsg.Response) {
-		kafka.ControlKey(int16(key), func(req kmsg.Request) (kmsg.Response, error, bool) { //nolint:revive // the signature is kfake's
+		kafka.ControlKey(int16(key), func(req kmsg.Request) (kmsg.Response, error, bool) {
 			kafka.KeepControl()
 			resp := answer(req)
 			return resp, nil, resp != nil

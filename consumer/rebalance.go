@@ -41,7 +41,7 @@ func (e *engine) onRevoked(_ context.Context, client *kgo.Client, partitions map
 		a.halt(haltEnding)
 	}
 	endWork(assignments, e.cfg.RevokeGrace, ErrRevoked)
-	if err := e.committer.commitUntilAcked(assignments, min(e.cfg.RebalanceTimeout/4, commitGrace)); err != nil {
+	if err := e.committer.commitUntilAcked(assignments, min(e.cfg.RebalanceTimeout/4, commitGrace)); err != nil { //nolint:contextcheck // kgo's ends with the session; this has a bound of its own
 		e.log.Warn("the last offsets of revoked partitions are not committed, their next owner repeats what is missing", zap.Error(err))
 	}
 	e.release(client, assignments, ErrRevoked)

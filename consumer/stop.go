@@ -35,7 +35,7 @@ func (e *engine) stop(ctx context.Context) (stuck, uncommitted error) {
 	}
 	busy := endWork(assignments, e.cfg.DrainTimeout, ErrStopping)
 	stuck = handlersStuck(busy, e.cfg.DrainTimeout)
-	if err := e.committer.commitUntilAcked(e.all(), commitGrace); err != nil {
+	if err := e.committer.commitUntilAcked(e.all(), commitGrace); err != nil { //nolint:contextcheck // the last commit has a bound of its own
 		uncommitted = fmt.Errorf("consumer: stopping: the last offsets are not committed, so finished records will be repeated: %w", err)
 	}
 	for _, a := range busy {

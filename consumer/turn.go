@@ -95,7 +95,7 @@ func (e *engine) runSingle(t *turn, entries []entry) {
 			t.err = err
 			break
 		}
-		t.done.Store(int32(i + 1)) //nolint:gosec // at most turnSize
+		t.done.Store(int32(i + 1))
 	}
 	returned = true
 }

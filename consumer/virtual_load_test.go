@@ -130,7 +130,7 @@ func TestVirtualBatches(t *testing.T) {
 			return len(sizes)
 		}
 		m := w.start(consumer.Config{MaxBatch: 100, BatchWait: 2 * time.Second, RetryMin: time.Second, Handlers: []consumer.Handler{
-			consumer.HandleBatch(numbers, func(ctx context.Context, values []int) error {
+			consumer.HandleBatch(numbers, func(_ context.Context, values []int) error {
 				mu.Lock()
 				defer mu.Unlock()
 				sizes = append(sizes, len(values))

@@ -64,10 +64,11 @@ func TestVirtualFailedRecordWaitsInPlace(t *testing.T) {
 		require.Equal(t, "not yet", st.Partitions[0].LastError)
 		eventually(t, 2*time.Minute, "everything", func() bool { return s.count() == 200 })
 		require.Len(t, attempts, 6)
-		for i, least := range []time.Duration{800, 1600, 3200, 6400, 6400} {
+		for i, ms := range []int{800, 1600, 3200, 6400, 6400} {
+			least := time.Duration(ms) * time.Millisecond
 			gap := attempts[i+1].Sub(attempts[i])
-			require.GreaterOrEqual(t, gap, least*time.Millisecond)
-			require.LessOrEqual(t, gap, least*time.Millisecond*5/4+50*time.Millisecond)
+			require.GreaterOrEqual(t, gap, least)
+			require.LessOrEqual(t, gap, least*5/4+50*time.Millisecond)
 		}
 		require.NoError(t, m.halt())
 		require.Equal(t, upTo(100), s.of(0))
@@ -78,7 +79,6 @@ func TestVirtualFailedRecordWaitsInPlace(t *testing.T) {
 func TestVirtualVerdictsPanicsAndUndecodableRecords(t *testing.T) {
 	inWorld(t, 1, func(t *testing.T, w *world) {
 		w.publish(0, 0, 6)
-		type order struct{ N int }
 		cl := w.client()
 		require.NoError(t, cl.ProduceSync(t.Context(), &kgo.Record{Topic: "orders", Value: []byte("{bad")}).FirstErr())
 		cl.Close()

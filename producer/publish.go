@@ -60,7 +60,7 @@ func (p *Producer) admit(ctx context.Context, r *kgo.Record, h how, done func(du
 	if direct {
 		pd.writes = p.writes.Load()
 		pd.state.Store(sent)
-		p.client.Produce(context.Background(), r, pd.promise)
+		p.client.Produce(context.Background(), r, pd.promise) //nolint:contextcheck // a caller's would cancel its neighbours (engine rule 21)
 	}
 	return pd, nil
 }

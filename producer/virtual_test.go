@@ -209,12 +209,10 @@ func TestVirtualRefusedAfterALostAnswerIsUnknown(t *testing.T) {
 				tries := 0
 				w.kafka.ControlKey(int16(kmsg.Produce), func(req kmsg.Request) (kmsg.Response, error, bool) {
 					w.kafka.KeepControl()
-					if tries++; tries == 1 {
+					tries++
+					if tries == 1 {
 						w.hang(w.cluster.Brokers[0])
 						return nil, nil, false // appended; the answer is lost
-					}
-					if tries == 2 {
-						return refusal(req.(*kmsg.ProduceRequest), second), nil, true
 					}
 					return refusal(req.(*kmsg.ProduceRequest), second), nil, true
 				})
