@@ -1,0 +1,72 @@
+//go:build synctests
+
+package producer_test
+
+import (
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/duplex-go/duplex/producer"
+)
+
+// Tests of docs/engine-rules.md.
+
+// Rule 23: the answer of a broker that no longer leads the partition has no hint
+// at who does.
+func TestVirtualLeaderThatMovedCostsAMoment(t *testing.T) {
+	inWorld(t, 1, func(t *testing.T, w *world) {
+		p := w.producer(producer.Config{})
+		_, err := p.Publish(t.Context(), record("first"))
+		require.NoError(t, err)
+		w.kafka.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Err: kerr.NotLeaderForPartition, Count: 1})
+		began := time.Now()
+		_, err = p.Publish(t.Context(), record("second"))
+		require.NoError(t, err)
+		require.Less(t, time.Since(began), time.Second)
+		require.NoError(t, p.Close())
+	})
+}
+
+// Rule 25: whoever waits for one record at a time waits for the broker alone.
+func TestVirtualNothingLingersForOneCaller(t *testing.T) {
+	inWorld(t, 1, func(t *testing.T, w *world) {
+		p := w.producer(producer.Config{Linger: time.Second})
+		_, err := p.Publish(t.Context(), record("warm"))
+		require.NoError(t, err)
+		began := time.Now()
+		for i := range 100 {
+			_, err := p.Publish(t.Context(), record(strconv.Itoa(i)))
+			require.NoError(t, err)
+		}
+		require.Zero(t, time.Since(began))
+		require.NoError(t, p.Close())
+	})
+}
+
+// Rule 27: keys go where Java's default partitioner sends them. The hashes are
+// those of Kafka's own test, org.apache.kafka.common.utils.UtilsTest.
+func TestVirtualKeysGoWhereJavaSendsThem(t *testing.T) {
+	inWorld(t, 1, func(t *testing.T, w *world) {
+		p := w.producer(producer.Config{})
+		for key, hash := range map[string]int32{
+			"21":                         -973932308,
+			"foobar":                     -790332482,
+			"a-little-bit-long-string":   -985981536,
+			"a-little-bit-longer-string": -1486304829,
+			"lkjh234lh9fiuh90y23oiuhsafujhadof229phr9h19h89h8": -58897971,
+			"abc": 479470107,
+		} {
+			at, err := p.Publish(t.Context(), &kgo.Record{Topic: "orders", Key: []byte(key)})
+			require.NoError(t, err)
+			require.Equal(t, (hash&0x7fffffff)%6, at.Partition, key)
+		}
+		require.NoError(t, p.Close())
+	})
+}
