@@ -4,6 +4,7 @@ package consumer_test
 
 import (
 	"context"
+	"runtime"
 	"sync"
 	"testing"
 	"time"
@@ -19,6 +20,22 @@ import (
 )
 
 // Tests of docs/engine-rules.md.
+
+// Rule 2: no goroutine for each partition.
+func TestVirtualGoroutinesDoNotGrowWithPartitions(t *testing.T) {
+	running := func(partitions int32) (n int) {
+		inWorld(t, partitions, func(t *testing.T, w *world) {
+			m := w.start(consumer.Config{Handlers: newSeen().collect(0)})
+			eventually(t, time.Minute, "all partitions", func() bool { return len(m.c.Status().Partitions) == int(partitions) })
+			time.Sleep(time.Minute)
+			n = runtime.NumGoroutine()
+			require.NoError(t, m.halt())
+		})
+		return n
+	}
+	few := running(3)
+	require.LessOrEqual(t, running(500), few)
+}
 
 // Rule 6: a partition that is resumed is read at once, even while a long poll of
 // idle partitions is under way.

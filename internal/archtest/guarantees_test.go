@@ -11,14 +11,20 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-const guarantees = "docs/guarantees.md"
+// promising are the pages whose tables name tests, and a row that each must have.
+var promising = map[string]string{
+	"docs/guarantees.md":   "| C10 |",
+	"docs/engine-rules.md": "| 28 |",
+}
 
-func TestGuaranteesNameTestsThatExist(t *testing.T) {
+func TestPromisesNameTestsThatExist(t *testing.T) {
 	t.Parallel()
-	page, err := os.ReadFile(filepath.Join(root, guarantees))
-	require.NoError(t, err)
-	require.Contains(t, string(page), "| C10 |", "the page is not what this test reads")
-	requireNone(t, brokenPromises(string(page), root))
+	for name, row := range promising {
+		page, err := os.ReadFile(filepath.Join(root, name))
+		require.NoError(t, err)
+		require.Contains(t, string(page), row, "the page is not what this test reads")
+		requireNone(t, brokenPromises(name, string(page), root))
+	}
 }
 
 func TestBrokenPromisesAreFound(t *testing.T) {
@@ -32,25 +38,30 @@ func TestBrokenPromisesAreFound(t *testing.T) {
 		"| P2 | kept in words | |\n" +
 		"| P3 | half kept | `producer.TestOne`, `producer.TestOneAnd`, `consumer.TestTwo` |\n"
 	require.Equal(t, []string{
-		"P2 of docs/guarantees.md names no test",
-		"P3 of docs/guarantees.md names `producer.TestOneAnd`, which does not exist",
-		"P3 of docs/guarantees.md names `consumer.TestTwo`, which does not exist",
-	}, brokenPromises(page, dir))
+		"P2 of page.md names no test",
+		"P3 of page.md names `producer.TestOneAnd`, which does not exist",
+		"P3 of page.md names `consumer.TestTwo`, which does not exist",
+	}, brokenPromises("page.md", page, dir))
 }
 
-// brokenPromises gives one line for every promise of the page without a test,
-// and for every test that it names and that root does not have. Names are
-// folder.TestName, with the folder's slashes.
-func brokenPromises(page, root string) []string {
+// brokenPromises gives one line for every row without a test of the page's tables
+// that end with the column "Checked by", and for every test that they name and
+// that root does not have. Names are folder.TestName, with the folder's slashes.
+func brokenPromises(name, page, root string) []string {
 	var broken []string
-	for _, row := range tables(page)[" | Promise | Checked by"] {
-		tests := quoted(row[2])
-		if len(tests) == 0 {
-			broken = append(broken, fmt.Sprintf("%s of %s names no test", row[0], guarantees))
+	for heading, rows := range tables(page) {
+		if !strings.HasSuffix(heading, "| Checked by") {
+			continue
 		}
-		for _, test := range tests {
-			if !testExists(root, test) {
-				broken = append(broken, fmt.Sprintf("%s of %s names `%s`, which does not exist", row[0], guarantees, test))
+		for _, row := range rows {
+			tests := quoted(row[len(row)-1])
+			if len(tests) == 0 {
+				broken = append(broken, fmt.Sprintf("%s of %s names no test", row[0], name))
+			}
+			for _, test := range tests {
+				if !testExists(root, test) {
+					broken = append(broken, fmt.Sprintf("%s of %s names `%s`, which does not exist", row[0], name, test))
+				}
 			}
 		}
 	}
