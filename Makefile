@@ -67,6 +67,10 @@ kafka: ## start a real broker on 127.0.0.1:9092 (docker compose down -v ends it)
 bench: ## measure beside raw franz-go: BROKERS=127.0.0.1:9092 BENCH=produce|consume|all
 	GOWORK=off $(GO) -C bench run . $(BENCH) -brokers $(BROKERS)
 
+.PHONY: test-bench
+test-bench: ## test the benchmark itself
+	GOWORK=off $(GO) -C bench test -race ./...
+
 .PHONY: soak
 soak: ## watch memory and goroutines over 10 million records: BROKERS=…
 	GOWORK=off $(GO) -C bench run . memory -brokers $(BROKERS)

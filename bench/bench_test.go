@@ -54,8 +54,11 @@ func TestEveryWorkloadIsVerifiedAndReported(t *testing.T) {
 			require.Positive(t, m.Runs[a][0].PeakRSS)
 		}
 	}
-	_, table, found := strings.Cut(talk.String(), "| workload |")
+	summary, table, found := strings.Cut(talk.String(), "| workload |")
 	require.True(t, found)
+	_, summary, found = strings.Cut(summary, "| Duplex ÷ raw franz-go |")
+	require.True(t, found)
+	require.Equal(t, 1+len(workloads()), strings.Count(summary, "\n|"), summary)
 	require.Equal(t, 2+3*len(workloads()), strings.Count(table, "\n|")+1, table)
 }
 

@@ -39,9 +39,10 @@ func spreadOf(runs []result, figure func(result) float64) spread {
 	return spread{(figures[(n-1)/2] + figures[n/2]) / 2, figures[0], figures[n-1]}
 }
 
-// markdown is the table, with the settings below it.
+// markdown is a summary and the table, with the settings below them.
 func (r report) markdown() string {
 	var b strings.Builder
+	b.WriteString(r.summary() + "\n")
 	b.WriteString("| workload | arm | records/s (min–max) | × kgo | CPU s/M | × kgo | allocs/rec | RSS MB | goroutines | p50/p99 µs | broker CPU s/M |\n")
 	b.WriteString("|---|---|---|---|---|---|---|---|---|---|---|\n")
 	for _, m := range r.Workloads {
@@ -52,6 +53,28 @@ func (r report) markdown() string {
 		"%d partitions, GOMAXPROCS %d, %s, %s.\n", r.Rounds, r.Partitions, runtime.GOMAXPROCS(0), runtime.Version(), r.Began.Format(time.DateOnly))
 	for _, s := range r.Settings {
 		fmt.Fprintf(&b, "- %s\n", s)
+	}
+	return b.String()
+}
+
+// summary has the ratios of Duplex to raw kgo alone, and those of kgo to itself.
+func (r report) summary() string {
+	var b strings.Builder
+	b.WriteString("| Duplex ÷ raw franz-go | records/s | noise | CPU | noise | p50 latency | more allocations a record |\n")
+	b.WriteString("|---|---|---|---|---|---|---|\n")
+	for _, m := range r.Workloads {
+		records := float64(m.Workload.Records)
+		of := func(a arm, figure func(result) float64) float64 { return spreadOf(m.Runs[a], figure).median }
+		times := func(a arm, figure func(result) float64) float64 { return of(a, figure) / of(armKgo, figure) }
+		rate := func(r result) float64 { return records / r.Seconds }
+		cpu := func(r result) float64 { return r.CPUSeconds }
+		allocs := func(r result) float64 { return float64(r.Allocs) / records }
+		latency := "–"
+		if runs := m.Runs[armDuplex]; len(runs) > 0 && runs[0].Latency != nil {
+			latency = fmt.Sprintf("%.2f", times(armDuplex, func(r result) float64 { return float64(r.Latency.P50) }))
+		}
+		fmt.Fprintf(&b, "| %s | %.2f | %.2f | %.2f | %.2f | %s | %+.2f |\n", m.Workload.Name, times(armDuplex, rate), times(armControl, rate),
+			times(armDuplex, cpu), times(armControl, cpu), latency, of(armDuplex, allocs)-of(armKgo, allocs))
 	}
 	return b.String()
 }
