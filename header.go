@@ -43,7 +43,8 @@ func SetHeader(r *kgo.Record, name, value string) {
 			kept := make([]kgo.RecordHeader, 0, i+1+len(tail))
 			kept = append(kept, r.Headers[:i]...)
 			kept = append(kept, kgo.RecordHeader{Key: name, Value: []byte(value)})
-			r.Headers = append(kept, tail...)
+			kept = append(kept, tail...)
+			r.Headers = kept
 			return
 		}
 	}

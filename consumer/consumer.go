@@ -29,11 +29,9 @@ func New(cfg Config) (*Consumer, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, &duplex.Error{Op: "consumer: checking Config", Err: err}
 	}
-	client, err := kafka.NewClient(cfg.Cluster, nil) // what can be wrong with it should be known now
-	if err != nil {
+	if err := kafka.Validate(cfg.Cluster); err != nil {
 		return nil, &duplex.Error{Op: "consumer: checking Config", Err: err}
 	}
-	client.Close()
 	return &Consumer{cfg: cfg.withDefaults()}, nil
 }
 

@@ -95,7 +95,7 @@ func watch(signals <-chan os.Signal, done <-chan struct{}, cancel context.Cancel
 	case <-done:
 	case <-signals:
 		fmt.Fprintln(stderr, "a second signal: ending at once")
-		os.Exit(Interrupted)
+		os.Exit(Interrupted) //nolint:forbidigo // whoever signals twice does not want to wait for main
 	}
 }
 

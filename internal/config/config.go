@@ -23,8 +23,9 @@ import (
 const (
 	envPrefix = "DUPLEX_"
 
-	// FileFlag names the YAML file; PrintFlag prints the effective settings.
-	FileFlag  = "config"
+	// FileFlag names the YAML file.
+	FileFlag = "config"
+	// PrintFlag prints the effective settings.
 	PrintFlag = "print-config"
 )
 

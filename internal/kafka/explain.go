@@ -29,6 +29,7 @@ func Explain(op string, err error) error {
 	return e
 }
 
+//nolint:gochecknoglobals // a table that nobody writes
 var kafkaCodes = map[*kerr.Error]struct {
 	code duplex.Code
 	hint string

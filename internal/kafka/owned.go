@@ -13,6 +13,8 @@ import (
 
 // owned are the options that Cluster.KafkaOptions may not change, with the field
 // to use instead, or the promise that rests on them.
+//
+//nolint:gochecknoglobals // a table that nobody writes
 var owned = []struct {
 	option any
 	why    string
