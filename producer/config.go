@@ -63,7 +63,9 @@ type Config struct {
 
 	// MaxRecordBytes is the largest record to send, as the broker counts it: its
 	// key, value and headers and some bytes for the batch, uncompressed. It must
-	// not be larger than the topic's max.message.bytes. Defaults to 1,000,012.
+	// not be larger than the topic's max.message.bytes: Kafka refuses a batch as
+	// a whole, and records that travel with one which is too large are refused
+	// with it. Defaults to 1,000,012.
 	MaxRecordBytes int32
 
 	// Compression of batches. Defaults to Snappy.

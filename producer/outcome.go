@@ -45,6 +45,9 @@ func (p *Producer) outcome(pd *pending, err error) error {
 		e.Codes, e.Err, e.Hint = []duplex.Code{duplex.ErrInvalidTopic}, bad, "" // no topic has this name
 		return e
 	}
+	if errors.Is(err, kerr.MessageTooLarge) && p.writes.Load() != pd.writes {
+		e.Hint = "send less, or raise max.message.bytes of the topic; with Config.MaxRecordBytes at that limit, a record that is too large is refused alone"
+	}
 	if !ofTheRecordAlone(err) && p.writes.Load() != pd.writes {
 		e.Codes = append([]duplex.Code{duplex.ErrOutcomeUnknown}, e.Codes...)
 		return e
