@@ -1,7 +1,6 @@
 package cli_test
 
 import (
-	"context"
 	"crypto/rand"
 	"net"
 	"os"
@@ -20,14 +19,13 @@ import (
 // startBroker runs "duplex broker" until the test ends it, and gives its addresses.
 func startBroker(t *testing.T, args ...string) (addresses []string, end func(cause error) int) {
 	t.Helper()
-	ctx, cancel := context.WithCancelCause(t.Context())
-	p := begin(ctx, t, nil, append([]string{"broker", "--listen", "127.0.0.1:0"}, args...)...)
-	require.Eventually(t, func() bool { return strings.HasSuffix(p.stdout.String(), "\n") }, 10*time.Second, 5*time.Millisecond, p.stderr.String())
+	p := start(t, nil, append([]string{"broker", "--listen", "127.0.0.1:0"}, args...)...)
+	require.Eventually(t, func() bool { return strings.HasSuffix(p.Stdout.String(), "\n") }, 10*time.Second, 5*time.Millisecond, p.Stderr.String())
 	end = func(cause error) int {
-		cancel(cause)
-		return <-p.code
+		p.Signal(cause)
+		return p.Wait()
 	}
-	return strings.Split(strings.TrimSpace(p.stdout.String()), ","), end
+	return strings.Split(strings.TrimSpace(p.Stdout.String()), ","), end
 }
 
 func TestBrokerServesUntilItIsTerminated(t *testing.T) {

@@ -1,7 +1,6 @@
 package cli_test
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -13,7 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kadm"
 
-	"github.com/duplex-go/duplex/broker"
+	"github.com/duplex-go/duplex/internal/app/apptest"
 	"github.com/duplex-go/duplex/internal/app/demo"
 	"github.com/duplex-go/duplex/internal/command"
 	"github.com/duplex-go/duplex/internal/kafka"
@@ -69,9 +68,7 @@ func TestDemoOfASingleDeparture(t *testing.T) {
 
 func TestDemoOnAClusterLeavesNothingBehind(t *testing.T) {
 	t.Parallel()
-	b, err := broker.Start(broker.Config{Listen: "127.0.0.1:0"})
-	require.NoError(t, err)
-	defer b.Close()
+	b := apptest.Listen(t)
 	stdout, stderr, code := duplex(t, []string{"DUPLEX_BROKERS=" + b.Addrs()[0]}, "demo", "--input", input(t, 50))
 	require.Equal(t, command.OK, code, stderr)
 	require.Contains(t, stdout, "Kafka at "+b.Addrs()[0])
@@ -88,13 +85,12 @@ func TestDemoOnAClusterLeavesNothingBehind(t *testing.T) {
 
 func TestDemoThatIsInterruptedChecksWhatItDid(t *testing.T) {
 	t.Parallel()
-	ctx, interrupt := context.WithCancelCause(t.Context())
-	p := begin(ctx, t, nil, "demo", "--json", "--input", input(t, 5000), "--rate", "100")
-	require.Eventually(t, func() bool { return strings.Contains(p.stderr.String(), "100 a second") }, 20*time.Second, 10*time.Millisecond)
-	require.Eventually(t, func() bool { return strings.Contains(p.stderr.String(), "avg") }, 20*time.Second, 10*time.Millisecond)
-	interrupt(command.ErrInterrupted)
-	require.Equal(t, command.Interrupted, <-p.code)
-	s := summary(t, p.stdout.String())
+	p := start(t, nil, "demo", "--json", "--input", input(t, 5000), "--rate", "100")
+	require.Eventually(t, func() bool { return strings.Contains(p.Stderr.String(), "100 a second") }, 20*time.Second, 10*time.Millisecond)
+	require.Eventually(t, func() bool { return strings.Contains(p.Stderr.String(), "avg") }, 20*time.Second, 10*time.Millisecond)
+	p.Signal(command.ErrInterrupted)
+	require.Equal(t, command.Interrupted, p.Wait())
+	s := summary(t, p.Stdout.String())
 	require.Positive(t, s.Published)
 	require.Less(t, s.Published, 5000)
 	require.True(t, s.OK(), "%+v", s)
@@ -102,10 +98,7 @@ func TestDemoThatIsInterruptedChecksWhatItDid(t *testing.T) {
 
 func TestDemoSaysThatNobodyListens(t *testing.T) {
 	t.Parallel()
-	b, err := broker.Start(broker.Config{Listen: "127.0.0.1:0"})
-	require.NoError(t, err)
-	address := b.Addrs()[0]
-	require.NoError(t, b.Close())
+	address := apptest.Nobody(t)
 	_, stderr, code := duplex(t, nil, "demo", "--brokers", address)
 	require.Equal(t, command.Failed, code)
 	require.Contains(t, stderr, "unreachable")

@@ -1,17 +1,13 @@
 package cli_test
 
 import (
-	"bytes"
-	"context"
-	"strings"
-	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
+	"github.com/duplex-go/duplex/internal/app/apptest"
 	"github.com/duplex-go/duplex/internal/app/cli"
-	"github.com/duplex-go/duplex/internal/command"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -19,48 +15,14 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // duplex runs the program to its end.
 func duplex(t *testing.T, environ []string, args ...string) (stdout, stderr string, code int) {
 	t.Helper()
-	p := begin(t.Context(), t, environ, args...)
-	code = <-p.code
-	return p.stdout.String(), p.stderr.String(), code
+	p := start(t, environ, args...)
+	code = p.Wait()
+	return p.Stdout.String(), p.Stderr.String(), code
 }
 
-// program is one that runs beside the test.
-type program struct {
-	stdout, stderr output
-	code           chan int
-}
-
-func begin(ctx context.Context, t *testing.T, environ []string, args ...string) *program {
+func start(t *testing.T, environ []string, args ...string) *apptest.Program {
 	t.Helper()
-	root, err := cli.Command(environ)
-	require.NoError(t, err)
-	p := &program{code: make(chan int, 1)}
-	go func() {
-		p.code <- command.Run(ctx, root, command.Process{
-			Args: args, Environ: environ, Stdin: strings.NewReader(""), Stdout: &p.stdout, Stderr: &p.stderr,
-		})
-	}()
-	return p
-}
-
-// output collects what a program prints.
-type output struct {
-	mu  sync.Mutex
-	buf bytes.Buffer
-}
-
-// Write implements io.Writer.
-func (o *output) Write(b []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.buf.Write(b)
-}
-
-// String is everything so far.
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.buf.String()
+	return apptest.Start(t, cli.Command, apptest.IO{Environ: environ}, args...)
 }
 
 func TestUsageIsExplained(t *testing.T) {

@@ -3,7 +3,6 @@ package ingest_test
 import (
 	"errors"
 	"io"
-	"net"
 	"strings"
 	"sync"
 	"testing"
@@ -15,6 +14,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/duplex-go/duplex/broker"
+	"github.com/duplex-go/duplex/internal/app/apptest"
 	"github.com/duplex-go/duplex/internal/command"
 )
 
@@ -22,53 +22,19 @@ import (
 // machine.
 const margin = 5 * time.Second
 
-// nobody is an address at which nobody listens.
-func nobody(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	require.NoError(t, l.Close())
-	return l.Addr().String()
-}
-
-// silence is an address at which somebody listens and never answers.
-func silence(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	var conns sync.WaitGroup
-	conns.Go(func() {
-		for {
-			conn, err := l.Accept()
-			if err != nil {
-				return
-			}
-			conns.Go(func() {
-				_, _ = io.Copy(io.Discard, conn)
-				_ = conn.Close()
-			})
-		}
-	})
-	t.Cleanup(func() {
-		_ = l.Close()
-		conns.Wait()
-	})
-	return l.Addr().String()
-}
-
 func TestTimeoutBoundsTheSearchForACluster(t *testing.T) {
 	t.Parallel()
-	for name, address := range map[string]func(*testing.T) string{"nobody listens": nobody, "nobody answers": silence} {
+	for name, address := range map[string]func(*testing.T) string{"nobody listens": apptest.Nobody, "nobody answers": apptest.Silence} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			began := time.Now()
 			p := start(t, strings.NewReader("1\n"), nil, "-t", "orders", "--json", "--timeout", "2500ms", "--brokers", address(t))
-			require.Equal(t, 1, p.wait(), p.stderr.String())
+			require.Equal(t, 1, p.Wait(), p.Stderr.String())
 			require.GreaterOrEqual(t, time.Since(began), 2*time.Second, "it did not try again")
 			require.Less(t, time.Since(began), 2500*time.Millisecond+margin)
-			require.Contains(t, p.stderr.String(), "unreachable")
-			require.Contains(t, p.stderr.String(), "no answer from 127.0.0.1")
-			p.counts(0, 0, 0, 0)
+			require.Contains(t, p.Stderr.String(), "unreachable")
+			require.Contains(t, p.Stderr.String(), "no answer from 127.0.0.1")
+			p.counts(t, 0, 0, 0, 0)
 		})
 	}
 }
@@ -89,32 +55,32 @@ func hang(t *testing.T, b *broker.Broker) (asked <-chan struct{}) {
 
 func TestRecordsOfAHungBrokerAreUnknown(t *testing.T) {
 	t.Parallel()
-	b := listen(t, broker.Topic{Name: "orders"})
+	b := apptest.Listen(t, broker.Topic{Name: "orders"})
 	hang(t, b)
 	began := time.Now()
 	p, code := run(t, b, "1\n2\n3\n", "-t", "orders", "--json", "--timeout", "1s")
 	require.Equal(t, 1, code)
 	require.Less(t, time.Since(began), time.Second+margin)
-	s := p.summary()
+	s := p.summary(t)
 	require.Equal(t, 3, *s.Read)
 	require.Equal(t, 0, *s.Published)
 	require.Positive(t, *s.Unknown)
 	require.Equal(t, *s.Read, *s.Failed+*s.Unknown)
-	require.Contains(t, p.stderr.String(), "standard input, line 1: ")
-	require.Contains(t, p.stderr.String(), "outcome-unknown")
+	require.Contains(t, p.Stderr.String(), "standard input, line 1: ")
+	require.Contains(t, p.Stderr.String(), "outcome-unknown")
 }
 
 func TestFailureOfTheClusterEndsTheReading(t *testing.T) {
 	t.Parallel()
-	b := listen(t, broker.Topic{Name: "orders"})
+	b := apptest.Listen(t, broker.Topic{Name: "orders"})
 	b.Kfake().Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Err: kerr.TopicAuthorizationFailed, Count: -1})
 	in := &endless{line: "1\n"}
 	p := start(t, in, nil, "-t", "orders", "--json", "--timeout", "5s", "--brokers", b.Addrs()[0], "--skip-invalid")
-	require.Equal(t, 1, p.wait())
-	s := p.summary()
+	require.Equal(t, 1, p.Wait())
+	s := p.summary(t)
 	require.Zero(t, *s.Published+*s.Skipped)
 	require.Equal(t, *s.Read, *s.Failed+*s.Unknown)
-	require.Contains(t, p.stderr.String(), "unauthorized")
+	require.Contains(t, p.Stderr.String(), "unauthorized")
 }
 
 // endless is input that does not end.
@@ -133,7 +99,7 @@ func TestSignalPublishesWhatWasRead(t *testing.T) {
 	for name, cause := range map[string]error{"SIGINT": command.ErrInterrupted, "SIGTERM": command.ErrTerminated} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			b := listen(t, broker.Topic{Name: "orders"})
+			b := apptest.Listen(t, broker.Topic{Name: "orders"})
 			in, feed := io.Pipe()
 			defer feed.Close()
 			// A broker that takes its time: the records are under way when the signal comes.
@@ -148,13 +114,13 @@ func TestSignalPublishesWhatWasRead(t *testing.T) {
 			_, err := io.WriteString(feed, "1\n2\n3\n")
 			require.NoError(t, err)
 			<-asked
-			p.signal(cause)
+			p.Signal(cause)
 			close(slow)
-			require.Equal(t, 130, p.wait(), p.stderr.String())
-			s := p.summary()
+			require.Equal(t, 130, p.Wait(), p.Stderr.String())
+			s := p.summary(t)
 			require.Positive(t, *s.Read)
 			require.Equal(t, *s.Read, *s.Published)
-			require.Contains(t, p.stderr.String(), "interrupted: read ")
+			require.Contains(t, p.Stderr.String(), "interrupted: read ")
 			log(t, b, "orders", *s.Published)
 		})
 	}
@@ -162,7 +128,7 @@ func TestSignalPublishesWhatWasRead(t *testing.T) {
 
 func TestSignalWhileTheBufferIsFullFailsNothing(t *testing.T) {
 	t.Parallel()
-	b := listen(t, broker.Topic{Name: "orders"})
+	b := apptest.Listen(t, broker.Topic{Name: "orders"})
 	slow := make(chan struct{})
 	asked := make(chan struct{}, 100)
 	b.Kfake().ControlKey(int16(kmsg.Produce), func(kmsg.Request) (kmsg.Response, error, bool) {
@@ -180,10 +146,10 @@ func TestSignalWhileTheBufferIsFullFailsNothing(t *testing.T) {
 		before = now
 		return still
 	}, 20*time.Second, 200*time.Millisecond)
-	p.signal(command.ErrInterrupted)
+	p.Signal(command.ErrInterrupted)
 	close(slow)
-	require.Equal(t, 130, p.wait(), p.stderr.String())
-	s := p.summary()
+	require.Equal(t, 130, p.Wait(), p.Stderr.String())
+	s := p.summary(t)
 	require.Equal(t, *s.Read, *s.Published)
 	log(t, b, "orders", *s.Published)
 }
@@ -215,11 +181,11 @@ func TestSignalEndsTheSearchForACluster(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			began := time.Now()
-			p := start(t, strings.NewReader("1\n"), nil, "-t", "orders", "--json", "--brokers", silence(t))
-			p.signal(cause)
-			require.Equal(t, 130, p.wait(), p.stderr.String())
+			p := start(t, strings.NewReader("1\n"), nil, "-t", "orders", "--json", "--brokers", apptest.Silence(t))
+			p.Signal(cause)
+			require.Equal(t, 130, p.Wait(), p.Stderr.String())
 			require.Less(t, time.Since(began), margin)
-			p.counts(0, 0, 0, 0)
+			p.counts(t, 0, 0, 0, 0)
 		})
 	}
 }
@@ -227,12 +193,12 @@ func TestSignalEndsTheSearchForACluster(t *testing.T) {
 func TestInputThatFailsIsReported(t *testing.T) {
 	t.Parallel()
 	for _, format := range []string{"lines", `%v\n`} {
-		b := listen(t, broker.Topic{Name: "orders"})
+		b := apptest.Listen(t, broker.Topic{Name: "orders"})
 		in := io.MultiReader(strings.NewReader("1\n2\n"), failing{})
 		p := start(t, in, nil, "-t", "orders", "--format", format, "--json", "--brokers", b.Addrs()[0])
-		require.Equal(t, 1, p.wait())
-		require.Contains(t, p.stderr.String(), "the cable is out")
-		p.counts(2, 2, 0, 0)
+		require.Equal(t, 1, p.Wait())
+		require.Contains(t, p.Stderr.String(), "the cable is out")
+		p.counts(t, 2, 2, 0, 0)
 		log(t, b, "orders", 2)
 	}
 }

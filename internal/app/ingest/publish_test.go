@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/duplex-go/duplex/broker"
+	"github.com/duplex-go/duplex/internal/app/apptest"
 )
 
 // sent is a record as a test writes it down; no key is "-".
@@ -41,11 +42,11 @@ func TestLinesBecomeRecords(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			b := listen(t, broker.Topic{Name: "orders"})
+			b := apptest.Listen(t, broker.Topic{Name: "orders"})
 			p, code := run(t, b, test.input, append(test.args, "--topic", "orders", "--json")...)
-			require.Zero(t, code, p.stderr.String())
-			p.counts(len(test.want), len(test.want), 0, 0)
-			require.Nil(t, p.summary().Skipped, "without --skip-invalid nothing is ever skipped")
+			require.Zero(t, code, p.Stderr.String())
+			p.counts(t, len(test.want), len(test.want), 0, 0)
+			require.Nil(t, p.summary(t).Skipped, "without --skip-invalid nothing is ever skipped")
 			var got []sent
 			for _, r := range log(t, b, "orders", len(test.want)) {
 				key := "-"
@@ -62,9 +63,9 @@ func TestLinesBecomeRecords(t *testing.T) {
 
 func TestEveryRecordHasTheHeadersInTheirOrder(t *testing.T) {
 	t.Parallel()
-	b := listen(t, broker.Topic{Name: "orders"})
+	b := apptest.Listen(t, broker.Topic{Name: "orders"})
 	p, code := run(t, b, "1\n2\n", "-t", "orders", "-H", "b=1", "-H", "a=x=y", "-H", "b=2", "-H", "empty=")
-	require.Zero(t, code, p.stderr.String())
+	require.Zero(t, code, p.Stderr.String())
 	for _, r := range log(t, b, "orders", 2) {
 		var got []string
 		for _, h := range r.Headers {
@@ -76,32 +77,32 @@ func TestEveryRecordHasTheHeadersInTheirOrder(t *testing.T) {
 
 func TestFileIsRead(t *testing.T) {
 	t.Parallel()
-	b := listen(t, broker.Topic{Name: "orders"})
+	b := apptest.Listen(t, broker.Topic{Name: "orders"})
 	path := filepath.Join(t.TempDir(), "orders.ndjson")
 	require.NoError(t, os.WriteFile(path, []byte("1\n{\n"), 0o600))
 	p, code := run(t, b, "not this", "-t", "orders", path)
 	require.Equal(t, 1, code)
-	require.Contains(t, p.stderr.String(), path+", line 2: not JSON")
-	require.Empty(t, p.stdout.String(), "only --json writes to standard output")
+	require.Contains(t, p.Stderr.String(), path+", line 2: not JSON")
+	require.Empty(t, p.Stdout.String(), "only --json writes to standard output")
 	log(t, b, "orders", 1)
 }
 
 func TestCreateMakesTheTopicOnce(t *testing.T) {
 	t.Parallel()
-	b := listen(t)
+	b := apptest.Listen(t)
 	p, code := run(t, b, "1\n", "-t", "orders")
 	require.Equal(t, 1, code)
-	require.Contains(t, p.stderr.String(), "unknown-topic")
-	require.Contains(t, p.stderr.String(), "--create")
+	require.Contains(t, p.Stderr.String(), "unknown-topic")
+	require.Contains(t, p.Stderr.String(), "--create")
 
 	p, code = run(t, b, "1\n", "-t", "orders", "--create", "6")
-	require.Zero(t, code, p.stderr.String())
-	require.Contains(t, p.stderr.String(), `created topic "orders" with 6 partitions`)
+	require.Zero(t, code, p.Stderr.String())
+	require.Contains(t, p.Stderr.String(), `created topic "orders" with 6 partitions`)
 	require.Len(t, b.Kfake().PartitionInfos("orders"), 6)
 
 	p, code = run(t, b, "1\n", "-t", "orders", "--create", "9")
-	require.Zero(t, code, p.stderr.String())
-	require.NotContains(t, p.stderr.String(), "created")
+	require.Zero(t, code, p.Stderr.String())
+	require.NotContains(t, p.Stderr.String(), "created")
 	require.Len(t, b.Kfake().PartitionInfos("orders"), 6)
 }
 
@@ -138,13 +139,13 @@ func TestUnusableRecordEndsTheRun(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			b := listen(t, broker.Topic{Name: "orders"})
+			b := apptest.Listen(t, broker.Topic{Name: "orders"})
 			p, code := run(t, b, test.input, append(test.args, "--topic", "orders", "--json")...)
-			require.Equal(t, 1, code, p.stderr.String())
-			require.Contains(t, p.stderr.String(), test.says)
-			require.Equal(t, 1, strings.Count(p.stderr.String(), test.says), "said twice")
-			require.Equal(t, 1, strings.Count(p.stderr.String(), ", published "), "the summary is printed once:\n%s", p.stderr.String())
-			p.counts(test.published+1, test.published, 1, 0)
+			require.Equal(t, 1, code, p.Stderr.String())
+			require.Contains(t, p.Stderr.String(), test.says)
+			require.Equal(t, 1, strings.Count(p.Stderr.String(), test.says), "said twice")
+			require.Equal(t, 1, strings.Count(p.Stderr.String(), ", published "), "the summary is printed once:\n%s", p.Stderr.String())
+			p.counts(t, test.published+1, test.published, 1, 0)
 			log(t, b, "orders", test.published)
 		})
 	}
@@ -152,27 +153,27 @@ func TestUnusableRecordEndsTheRun(t *testing.T) {
 
 func TestSkippedRecordsAreCounted(t *testing.T) {
 	t.Parallel()
-	b := listen(t, broker.Topic{Name: "orders"})
+	b := apptest.Listen(t, broker.Topic{Name: "orders"})
 	input := "{\"k\":1}\n{oops\n\n{\"j\":1}\n{\"k\":\"" + strings.Repeat("x", 70_000) + "\"}\n{\"k\":2}\n"
 	p, code := run(t, b, input, "-t", "orders", "--key-field", "k", "--max-record-bytes", "2000", "--skip-invalid", "--json")
-	require.Zero(t, code, p.stderr.String())
-	p.counts(6, 2, 0, 0)
-	require.Equal(t, 4, *p.summary().Skipped)
+	require.Zero(t, code, p.Stderr.String())
+	p.counts(t, 6, 2, 0, 0)
+	require.Equal(t, 4, *p.summary(t).Skipped)
 	for _, says := range []string{"line 2: skipped: not JSON", "line 3: skipped: empty", `line 4: skipped: no field "k"`, "line 5: skipped: longer than", "skipped 4 in"} {
-		require.Contains(t, p.stderr.String(), says)
+		require.Contains(t, p.Stderr.String(), says)
 	}
 	log(t, b, "orders", 2)
 }
 
 func TestOnlyTheFirstFailuresAreShown(t *testing.T) {
 	t.Parallel()
-	b := listen(t, broker.Topic{Name: "orders"})
+	b := apptest.Listen(t, broker.Topic{Name: "orders"})
 	p, code := run(t, b, strings.Repeat("{oops\n", 500), "-t", "orders", "--skip-invalid", "--json")
 	require.Zero(t, code)
-	require.Equal(t, 500, *p.summary().Skipped)
-	require.Contains(t, p.stderr.String(), "line 10: skipped")
-	require.NotContains(t, p.stderr.String(), "line 11:")
-	require.Equal(t, 1, strings.Count(p.stderr.String(), "and more, counted only"))
+	require.Equal(t, 500, *p.summary(t).Skipped)
+	require.Contains(t, p.Stderr.String(), "line 10: skipped")
+	require.NotContains(t, p.Stderr.String(), "line 11:")
+	require.Equal(t, 1, strings.Count(p.Stderr.String(), "and more, counted only"))
 }
 
 func TestRecordThatKafkaRefusesIsNamed(t *testing.T) {
@@ -180,34 +181,34 @@ func TestRecordThatKafkaRefusesIsNamed(t *testing.T) {
 	topic := broker.Topic{Name: "orders", Configs: map[string]string{"max.message.bytes": "1000"}}
 	t.Run("ends the run", func(t *testing.T) {
 		t.Parallel()
-		b := listen(t, topic)
+		b := apptest.Listen(t, topic)
 		in, feed := io.Pipe() // stays open: the end must not wait for another line
 		defer feed.Close()
 		p := start(t, in, nil, "-t", "orders", "--format", "lines", "--json", "--brokers", b.Addrs()[0])
 		_, err := io.WriteString(feed, noise(100_000)+"\n")
 		require.NoError(t, err)
-		require.Equal(t, 1, p.wait(), p.stderr.String())
-		p.counts(1, 0, 1, 0)
-		require.Contains(t, p.stderr.String(), "standard input, line 1: ")
-		require.Contains(t, p.stderr.String(), "too-large")
+		require.Equal(t, 1, p.Wait(), p.Stderr.String())
+		p.counts(t, 1, 0, 1, 0)
+		require.Contains(t, p.Stderr.String(), "standard input, line 1: ")
+		require.Contains(t, p.Stderr.String(), "too-large")
 		log(t, b, "orders", 0)
 	})
 	t.Run("is failed, not skipped", func(t *testing.T) {
 		t.Parallel()
-		b := listen(t, topic)
+		b := apptest.Listen(t, topic)
 		in, feed := io.Pipe()
 		defer feed.Close()
 		p := start(t, in, nil, "-t", "orders", "--format", "lines", "--skip-invalid", "--json", "--brokers", b.Addrs()[0])
 		_, err := io.WriteString(feed, noise(100_000)+"\n")
 		require.NoError(t, err)
-		require.Eventually(t, func() bool { return strings.Contains(p.stderr.String(), "standard input, line 1: ") }, 10*time.Second, 5*time.Millisecond)
+		require.Eventually(t, func() bool { return strings.Contains(p.Stderr.String(), "standard input, line 1: ") }, 10*time.Second, 5*time.Millisecond)
 		_, err = io.WriteString(feed, "small\n")
 		require.NoError(t, err)
 		require.NoError(t, feed.Close())
-		require.Equal(t, 1, p.wait(), p.stderr.String())
-		p.counts(2, 1, 1, 0)
-		require.Zero(t, *p.summary().Skipped, "Kafka refuses what was sent together: nobody decided to leave this one out")
-		require.Contains(t, p.stderr.String(), "set --max-record-bytes")
+		require.Equal(t, 1, p.Wait(), p.Stderr.String())
+		p.counts(t, 2, 1, 1, 0)
+		require.Zero(t, *p.summary(t).Skipped, "Kafka refuses what was sent together: nobody decided to leave this one out")
+		require.Contains(t, p.Stderr.String(), "set --max-record-bytes")
 		log(t, b, "orders", 1)
 	})
 }

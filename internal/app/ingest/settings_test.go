@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/duplex-go/duplex/broker"
+	"github.com/duplex-go/duplex/internal/app/apptest"
 	"github.com/duplex-go/duplex/internal/app/ingest"
 	"github.com/duplex-go/duplex/internal/command"
 )
@@ -43,25 +44,25 @@ func TestUsageErrors(t *testing.T) {
 		t.Run(says, func(t *testing.T) {
 			t.Parallel()
 			p := start(t, strings.NewReader(""), nil, args...)
-			require.Equal(t, 2, p.wait(), p.stderr.String())
-			require.Contains(t, p.stderr.String(), says)
-			require.Contains(t, p.stderr.String(), "Run 'producer --help' for usage.")
-			require.True(t, strings.HasPrefix(p.stderr.String(), "producer: "), p.stderr.String())
-			require.Empty(t, p.stdout.String())
+			require.Equal(t, 2, p.Wait(), p.Stderr.String())
+			require.Contains(t, p.Stderr.String(), says)
+			require.Contains(t, p.Stderr.String(), "Run 'producer --help' for usage.")
+			require.True(t, strings.HasPrefix(p.Stderr.String(), "producer: "), p.Stderr.String())
+			require.Empty(t, p.Stdout.String())
 		})
 	}
 }
 
 func TestSettingsComeFromFileEnvironmentAndFlags(t *testing.T) {
 	t.Parallel()
-	b := listen(t, broker.Topic{Name: "orders"})
+	b := apptest.Listen(t, broker.Topic{Name: "orders"})
 	path := filepath.Join(t.TempDir(), "config.yaml")
 	text := "topic: nowhere\nbrokers: [" + b.Addrs()[0] + "]\nformat: lines\nheader: [from=file, and=more]\nkey: file\n"
 	require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
 	environ := []string{"DUPLEX_CONFIG=" + path, "DUPLEX_TOPIC=nowhere-either", "DUPLEX_KEY=environment", "DUPLEX_JSON=true", "DUPLEX_TEST_BROKERS=x"}
 	p := start(t, strings.NewReader("any\n"), environ, "--topic", "orders")
-	require.Zero(t, p.wait(), p.stderr.String())
-	p.counts(1, 1, 0, 0)
+	require.Zero(t, p.Wait(), p.Stderr.String())
+	p.counts(t, 1, 1, 0, 0)
 	r := log(t, b, "orders", 1)[0]
 	require.Equal(t, "environment", string(r.Key))
 	require.Len(t, r.Headers, 2)
@@ -73,34 +74,34 @@ func TestUnknownKeyInTheFileIsNamed(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "config.yaml")
 	require.NoError(t, os.WriteFile(path, []byte("topic: orders\nbrockers: [a:1]\n"), 0o600))
 	p := start(t, strings.NewReader(""), nil, "--config", path)
-	require.Equal(t, 2, p.wait())
-	require.Contains(t, p.stderr.String(), path+`, line 2: unknown key "brockers", did you mean "brokers"?`)
+	require.Equal(t, 2, p.Wait())
+	require.Contains(t, p.Stderr.String(), path+`, line 2: unknown key "brockers", did you mean "brokers"?`)
 }
 
 func TestPrintConfigMasksSecrets(t *testing.T) {
 	t.Parallel()
 	environ := []string{"DUPLEX_SASL_PASSWORD=geheim", "DUPLEX_SASL_USERNAME=alice"}
 	p := start(t, strings.NewReader(""), environ, "--topic", "orders", "--print-config")
-	require.Zero(t, p.wait(), p.stderr.String())
-	require.Contains(t, p.stdout.String(), "sasl-password: '***'\n")
-	require.Contains(t, p.stdout.String(), "sasl-username: alice\n")
-	require.Contains(t, p.stdout.String(), "topic: orders\n")
-	require.NotContains(t, p.stdout.String()+p.stderr.String(), "geheim")
+	require.Zero(t, p.Wait(), p.Stderr.String())
+	require.Contains(t, p.Stdout.String(), "sasl-password: '***'\n")
+	require.Contains(t, p.Stdout.String(), "sasl-username: alice\n")
+	require.Contains(t, p.Stdout.String(), "topic: orders\n")
+	require.NotContains(t, p.Stdout.String()+p.Stderr.String(), "geheim")
 }
 
 func TestHelpNamesEveryFlagAndExitCode(t *testing.T) {
 	t.Parallel()
 	p := start(t, strings.NewReader(""), nil, "--help")
-	require.Zero(t, p.wait())
+	require.Zero(t, p.Wait())
 	for _, says := range []string{"Exit codes", "130", "DUPLEX_BROKERS", "--skip-invalid", "--key-field", "127.0.0.1:9092"} {
-		require.Contains(t, p.stdout.String(), says)
+		require.Contains(t, p.Stdout.String(), says)
 	}
-	require.Empty(t, p.stderr.String())
+	require.Empty(t, p.Stderr.String())
 }
 
 func TestSummaryThatCannotBeWrittenIsAFailure(t *testing.T) {
 	t.Parallel()
-	b := listen(t, broker.Topic{Name: "orders"})
+	b := apptest.Listen(t, broker.Topic{Name: "orders"})
 	cmd, err := ingest.Command(nil)
 	require.NoError(t, err)
 	var stderr bytes.Buffer

@@ -3,8 +3,6 @@ package push_test
 import (
 	"errors"
 	"fmt"
-	"io"
-	"net"
 	"os"
 	"strconv"
 	"strings"
@@ -17,6 +15,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/duplex-go/duplex/broker"
+	"github.com/duplex-go/duplex/internal/app/apptest"
 	"github.com/duplex-go/duplex/internal/command"
 	"github.com/duplex-go/duplex/internal/kafka"
 )
@@ -26,7 +25,7 @@ func forEver() map[string]string { return map[string]string{"retention.ms": "-1"
 
 func TestRecordsBecomeLines(t *testing.T) {
 	t.Parallel()
-	b := listen(t, broker.Topic{Name: "orders", Configs: forEver()})
+	b := apptest.Listen(t, broker.Topic{Name: "orders", Configs: forEver()})
 	at := time.UnixMilli(1700000000123)
 	publish(t, b,
 		&kgo.Record{Topic: "orders", Timestamp: at, Key: []byte("k"), Value: []byte("a\tb"), Headers: []kgo.RecordHeader{{Key: "h", Value: []byte("1")}, {Key: "h", Value: []byte("\xff")}}},
@@ -44,14 +43,14 @@ func TestRecordsBecomeLines(t *testing.T) {
 
 func TestSeveralTopics(t *testing.T) {
 	t.Parallel()
-	b := listen(t, broker.Topic{Name: "a"}, broker.Topic{Name: "b"}, broker.Topic{Name: "c"})
+	b := apptest.Listen(t, broker.Topic{Name: "a"}, broker.Topic{Name: "b"}, broker.Topic{Name: "c"})
 	publish(t, b, numbered("a", 1, 1)[0], numbered("b", 1, 1)[0], numbered("c", 1, 1)[0])
 	require.ElementsMatch(t, []string{"a", "b", "c"}, run(t, b, "-t", "a,b", "-t", "c", "-t", "a", "-g", "g", "--until-end", "-o", `%t\n`))
 }
 
 func TestFromSaysWhereANewGroupBegins(t *testing.T) {
 	t.Parallel()
-	b := listen(t, broker.Topic{Name: "orders", Partitions: 2, Configs: forEver()})
+	b := apptest.Listen(t, broker.Topic{Name: "orders", Partitions: 2, Configs: forEver()})
 	records := numbered("orders", 6, 2)
 	for i, r := range records {
 		r.Timestamp = time.Date(2026, 1, 1, 0, 0, i, 0, time.UTC)
@@ -107,7 +106,7 @@ func TestUntilEndStopsAtTheEnd(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			b := listen(t, broker.Topic{Name: "orders", Partitions: 6})
+			b := apptest.Listen(t, broker.Topic{Name: "orders", Partitions: 6})
 			want := fill(t, b)
 			require.ElementsMatch(t, want, values(t, run(t, b, "-t", "orders", "-g", "g", "--until-end")))
 			require.Empty(t, run(t, b, "-t", "orders", "-g", "g", "--until-end"), "what was committed came again")
@@ -128,7 +127,7 @@ func transact(t *testing.T, b *broker.Broker, end kgo.TransactionEndTry, records
 
 func TestUntilEndEndsWhileOthersPublish(t *testing.T) {
 	t.Parallel()
-	b := listen(t, broker.Topic{Name: "orders"})
+	b := apptest.Listen(t, broker.Topic{Name: "orders"})
 	publish(t, b, numbered("orders", 10, 1)...)
 	ended := make(chan struct{})
 	var publishing sync.WaitGroup
@@ -143,33 +142,33 @@ func TestUntilEndEndsWhileOthersPublish(t *testing.T) {
 		}
 	})
 	p := start(t, nil, nil, to(b, "-t", "orders", "-g", "g", "--until-end")...)
-	require.Zero(t, p.wait(), p.stderr.String())
+	require.Zero(t, p.Wait(), p.Stderr.String())
 	close(ended)
 	publishing.Wait()
-	require.GreaterOrEqual(t, len(p.stdout.lines()), 10)
-	require.Equal(t, len(p.stdout.lines()), sum(committed(b, "g", "orders")))
+	require.GreaterOrEqual(t, len(p.Stdout.Lines()), 10)
+	require.Equal(t, len(p.Stdout.Lines()), sum(committed(b, "g", "orders")))
 }
 
 func TestUntilEndWaitsForASlowOutput(t *testing.T) {
 	t.Parallel()
-	b := listen(t, broker.Topic{Name: "orders"})
+	b := apptest.Listen(t, broker.Topic{Name: "orders"})
 	publish(t, b, numbered("orders", 3000, 1)...) // some batches
 	out := &gate{open: make(chan struct{}), reached: make(chan struct{}, 1000)}
 	p := start(t, out, nil, to(b, "-t", "orders", "-g", "g", "--until-end", "--commit-interval", "50ms")...)
 	<-out.reached
 	select {
-	case code := <-p.code:
+	case code := <-p.Code:
 		require.Fail(t, "it ended before anything was written", "exit %d", code)
 	case <-time.After(time.Second): // much longer than it takes to look for the end
 	}
 	close(out.open)
-	require.Zero(t, p.wait(), p.stderr.String())
-	require.Len(t, out.lines(), 3000)
+	require.Zero(t, p.Wait(), p.Stderr.String())
+	require.Len(t, out.Lines(), 3000)
 }
 
 // gate holds up what is written until it is opened.
 type gate struct {
-	output
+	apptest.Output
 	open    chan struct{}
 	reached chan struct{}
 }
@@ -177,12 +176,12 @@ type gate struct {
 func (g *gate) Write(b []byte) (int, error) {
 	g.reached <- struct{}{}
 	<-g.open
-	return g.output.Write(b)
+	return g.Output.Write(b)
 }
 
 func TestLimitIsExactAndSoIsWhatIsCommitted(t *testing.T) {
 	t.Parallel()
-	b := listen(t, broker.Topic{Name: "orders", Partitions: 4})
+	b := apptest.Listen(t, broker.Topic{Name: "orders", Partitions: 4})
 	publish(t, b, numbered("orders", 400, 4)...)
 	var all []string
 	for i, limit := range []int{1, 150, 7, 200} {
@@ -240,14 +239,14 @@ func TestWhatWasNotWrittenIsNotCommitted(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			b := listen(t, broker.Topic{Name: "orders", Partitions: 3})
+			b := apptest.Listen(t, broker.Topic{Name: "orders", Partitions: 3})
 			const n = 3000
 			publish(t, b, numbered("orders", n, 3)...)
 			p := start(t, test.out, nil, to(b, "-t", "orders", "-g", "g")...)
-			require.Equal(t, 1, p.wait(), p.stderr.String())
-			require.Contains(t, p.stderr.String(), "consumer: writing to standard output: "+test.says)
-			require.Contains(t, p.stderr.String(), "what was not written is not committed")
-			require.Len(t, lines(p.stderr.String()), 1, "said once: %s", p.stderr.String())
+			require.Equal(t, 1, p.Wait(), p.Stderr.String())
+			require.Contains(t, p.Stderr.String(), "consumer: writing to standard output: "+test.says)
+			require.Contains(t, p.Stderr.String(), "what was not written is not committed")
+			require.Len(t, lines(p.Stderr.String()), 1, "said once: %s", p.Stderr.String())
 			whole := strings.Count(test.out.text(), "\n")
 			require.LessOrEqual(t, sum(committed(b, "g", "orders")), whole)
 
@@ -264,14 +263,14 @@ func TestWhatWasNotWrittenIsNotCommitted(t *testing.T) {
 // A reader of a pipe may stop reading without closing it.
 func TestHungOutputEndsWithTheDrainTimeout(t *testing.T) {
 	t.Parallel()
-	b := listen(t, broker.Topic{Name: "orders"})
+	b := apptest.Listen(t, broker.Topic{Name: "orders"})
 	publish(t, b, numbered("orders", 10, 1)...)
 	out := &gate{open: make(chan struct{}), reached: make(chan struct{}, 10)}
 	p := start(t, out, nil, to(b, "-t", "orders", "-g", "g", "--drain-timeout", "100ms")...)
 	<-out.reached
-	p.signal(command.ErrTerminated)
-	require.Equal(t, 1, p.wait(), p.stderr.String())
-	require.Contains(t, p.stderr.String(), "did not return within 100ms")
+	p.Signal(command.ErrTerminated)
+	require.Equal(t, 1, p.Wait(), p.Stderr.String())
+	require.Contains(t, p.Stderr.String(), "did not return within 100ms")
 	require.LessOrEqual(t, sum(committed(b, "g", "orders")), 0)
 	close(out.open)
 }
@@ -284,14 +283,14 @@ func TestSignalsEndItInGoodOrder(t *testing.T) {
 	}{"SIGTERM": {command.ErrTerminated, 0}, "SIGINT": {command.ErrInterrupted, 130}} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			b := listen(t, broker.Topic{Name: "orders", Partitions: 3})
+			b := apptest.Listen(t, broker.Topic{Name: "orders", Partitions: 3})
 			publish(t, b, numbered("orders", 300, 3)...)
 			p := start(t, nil, nil, to(b, "-t", "orders", "-g", "g", "--commit-interval", "1h")...)
-			require.Eventually(t, func() bool { return len(p.stdout.lines()) == 300 }, 20*time.Second, 10*time.Millisecond)
-			p.signal(test.cause)
-			require.Equal(t, test.code, p.wait(), p.stderr.String())
+			require.Eventually(t, func() bool { return len(p.Stdout.Lines()) == 300 }, 20*time.Second, 10*time.Millisecond)
+			p.Signal(test.cause)
+			require.Equal(t, test.code, p.Wait(), p.Stderr.String())
 			require.Equal(t, 300, sum(committed(b, "g", "orders")))
-			require.Empty(t, p.stderr.String())
+			require.Empty(t, p.Stderr.String())
 		})
 	}
 }
@@ -305,64 +304,39 @@ func TestSignalEndsTheSearchForACluster(t *testing.T) {
 		for _, more := range [][]string{nil, {"--until-end"}} {
 			t.Run(name+fmt.Sprint(more), func(t *testing.T) {
 				t.Parallel()
-				p := start(t, nil, nil, append([]string{"-t", "orders", "-g", "g", "--brokers", silence(t)}, more...)...)
-				p.signal(test.cause)
-				require.Equal(t, test.code, p.wait(), p.stderr.String())
+				p := start(t, nil, nil, append([]string{"-t", "orders", "-g", "g", "--brokers", apptest.Silence(t)}, more...)...)
+				p.Signal(test.cause)
+				require.Equal(t, test.code, p.Wait(), p.Stderr.String())
 			})
 		}
 	}
-}
-
-// silence is an address at which somebody listens and never answers.
-func silence(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	var conns sync.WaitGroup
-	conns.Go(func() {
-		for {
-			conn, err := l.Accept()
-			if err != nil {
-				return
-			}
-			conns.Go(func() {
-				_, _ = io.Copy(io.Discard, conn)
-				_ = conn.Close()
-			})
-		}
-	})
-	t.Cleanup(func() {
-		_ = l.Close()
-		conns.Wait()
-	})
-	return l.Addr().String()
 }
 
 func TestStartTimeoutBoundsTheSearchForACluster(t *testing.T) {
 	t.Parallel()
 	for _, more := range [][]string{nil, {"--until-end"}} {
 		began := time.Now()
-		p := start(t, nil, nil, append([]string{"-t", "orders", "-g", "g", "--start-timeout", "2200ms", "--brokers", silence(t)}, more...)...)
-		require.Equal(t, 1, p.wait())
+		p := start(t, nil, nil, append([]string{"-t", "orders", "-g", "g", "--start-timeout", "2200ms", "--brokers", apptest.Silence(t)}, more...)...)
+		require.Equal(t, 1, p.Wait())
 		require.Less(t, time.Since(began), 7*time.Second)
-		require.Contains(t, p.stderr.String(), `waiting for group "g" at 127.0.0.1`)
-		require.Contains(t, p.stderr.String(), "unreachable")
-		require.Empty(t, p.stdout.String())
+		require.Contains(t, p.Stderr.String(), `waiting for group "g" at 127.0.0.1`)
+		require.Contains(t, p.Stderr.String(), "unreachable")
+		require.Empty(t, p.Stdout.String())
 	}
 }
 
 func TestMissingTopicIsNamed(t *testing.T) {
 	t.Parallel()
-	b := listen(t, broker.Topic{Name: "orders"})
+	b := apptest.Listen(t, broker.Topic{Name: "orders"})
 	p := start(t, nil, nil, to(b, "-t", "orders,ordres", "-g", "g")...)
-	require.Equal(t, 1, p.wait())
-	require.Contains(t, p.stderr.String(), `"ordres": unknown-topic`)
+	require.Equal(t, 1, p.Wait())
+	require.Contains(t, p.Stderr.String(), `"ordres": unknown-topic`)
 	require.Nil(t, b.Kfake().GroupInfo("g"), "it joined")
 }
 
 func TestPipeThatIsClosedWhileNothingComes(t *testing.T) {
 	t.Parallel()
-	b := listen(t, broker.Topic{Name: "orders"})
+	b := apptest.Listen(t, broker.Topic{Name: "orders"})
 	r, w, err := os.Pipe()
 	require.NoError(t, err)
 	defer w.Close()
@@ -374,7 +348,7 @@ func TestPipeThatIsClosedWhileNothingComes(t *testing.T) {
 	require.Equal(t, "0\n", string(buf[:n]))
 	require.NoError(t, r.Close())
 	publish(t, b, numbered("orders", 1, 1)...)
-	require.Equal(t, 1, p.wait())
-	require.Contains(t, p.stderr.String(), "broken pipe")
+	require.Equal(t, 1, p.Wait())
+	require.Contains(t, p.Stderr.String(), "broken pipe")
 	require.Equal(t, 1, sum(committed(b, "g", "orders")))
 }

@@ -1,105 +1,42 @@
 package push_test
 
 import (
-	"bytes"
-	"context"
 	"encoding/json"
 	"io"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/duplex-go/duplex/broker"
+	"github.com/duplex-go/duplex/internal/app/apptest"
 	"github.com/duplex-go/duplex/internal/app/push"
-	"github.com/duplex-go/duplex/internal/command"
 	"github.com/duplex-go/duplex/internal/kafka"
 )
 
-// listen starts an embedded broker on a port, as the program needs it.
-func listen(t *testing.T, topics ...broker.Topic) *broker.Broker {
+// start runs consumer; what it writes goes to out, or to p.Stdout where out is nil.
+func start(t *testing.T, out io.Writer, environ []string, args ...string) *apptest.Program {
 	t.Helper()
-	b, err := broker.Start(broker.Config{Listen: "127.0.0.1:0", Topics: topics})
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, b.Close()) })
-	return b
-}
-
-// output may be read while the program writes to it.
-type output struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (o *output) Write(b []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.Write(b)
-}
-
-func (o *output) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.text.String()
-}
-
-func (o *output) lines() []string { return lines(o.String()) }
-
-func lines(text string) []string {
-	if text == "" {
-		return nil
-	}
-	return strings.Split(strings.TrimSuffix(text, "\n"), "\n")
-}
-
-// program is a run of consumer inside this process.
-type program struct {
-	t              *testing.T
-	stdout, stderr output
-	signal         context.CancelCauseFunc
-	code           chan int
-}
-
-// start runs consumer; what it writes goes to out, or to p.stdout where out is nil.
-func start(t *testing.T, out io.Writer, environ []string, args ...string) *program {
-	t.Helper()
-	p := &program{t: t, code: make(chan int, 1)}
-	if out == nil {
-		out = &p.stdout
-	}
-	cmd, err := push.Command(environ)
-	require.NoError(t, err)
-	ctx, cancel := context.WithCancelCause(context.Background())
-	t.Cleanup(func() { cancel(nil) })
-	p.signal = cancel
-	go func() {
-		p.code <- command.Run(ctx, cmd, command.Process{Args: args, Environ: environ, Stdin: strings.NewReader(""), Stdout: out, Stderr: &p.stderr})
-	}()
-	return p
-}
-
-func (p *program) wait() int {
-	p.t.Helper()
-	select {
-	case code := <-p.code:
-		return code
-	case <-time.After(30 * time.Second):
-		require.Fail(p.t, "the program does not end", p.stderr.String())
-		return -1
-	}
+	return apptest.Start(t, push.Command, apptest.IO{Environ: environ, Stdout: out}, args...)
 }
 
 // run runs consumer against b to its end, which must be a good one.
 func run(t *testing.T, b *broker.Broker, args ...string) []string {
 	t.Helper()
 	p := start(t, nil, nil, to(b, args...)...)
-	require.Zero(t, p.wait(), p.stderr.String())
-	require.Empty(t, p.stderr.String())
-	return p.stdout.lines()
+	require.Zero(t, p.Wait(), p.Stderr.String())
+	require.Empty(t, p.Stderr.String())
+	return p.Stdout.Lines()
+}
+
+// lines are those of a text, without their ends.
+func lines(text string) []string {
+	if text == "" {
+		return nil
+	}
+	return strings.Split(strings.TrimSuffix(text, "\n"), "\n")
 }
 
 func to(b *broker.Broker, args ...string) []string {

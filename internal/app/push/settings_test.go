@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/duplex-go/duplex/broker"
+	"github.com/duplex-go/duplex/internal/app/apptest"
 )
 
 func TestUsageErrors(t *testing.T) {
@@ -34,25 +35,25 @@ func TestUsageErrors(t *testing.T) {
 		t.Run(says, func(t *testing.T) {
 			t.Parallel()
 			p := start(t, nil, nil, args...)
-			require.Equal(t, 2, p.wait(), p.stderr.String())
-			require.Contains(t, p.stderr.String(), says)
-			require.Contains(t, p.stderr.String(), "Run 'consumer --help' for usage.")
-			require.True(t, strings.HasPrefix(p.stderr.String(), "consumer: "), p.stderr.String())
-			require.Empty(t, p.stdout.String())
+			require.Equal(t, 2, p.Wait(), p.Stderr.String())
+			require.Contains(t, p.Stderr.String(), says)
+			require.Contains(t, p.Stderr.String(), "Run 'consumer --help' for usage.")
+			require.True(t, strings.HasPrefix(p.Stderr.String(), "consumer: "), p.Stderr.String())
+			require.Empty(t, p.Stdout.String())
 		})
 	}
 }
 
 func TestSettingsComeFromFileEnvironmentAndFlags(t *testing.T) {
 	t.Parallel()
-	b := listen(t, broker.Topic{Name: "a"}, broker.Topic{Name: "b"})
+	b := apptest.Listen(t, broker.Topic{Name: "a"}, broker.Topic{Name: "b"})
 	publish(t, b, numbered("a", 1, 1)[0], numbered("b", 1, 1)[0])
 	path := filepath.Join(t.TempDir(), "config.yaml")
 	require.NoError(t, os.WriteFile(path, []byte("topic: [a, b]\ngroup: file\noutput: lines\nlimit: 7\n"), 0o600))
 	environ := []string{"DUPLEX_BROKERS=" + b.Addrs()[0], "DUPLEX_GROUP=environment", "DUPLEX_OUTPUT=json", "DUPLEX_UNTIL_END=true"}
 	p := start(t, nil, environ, "--config", path, "--output", `%t %v\n`)
-	require.Zero(t, p.wait(), p.stderr.String())
-	require.ElementsMatch(t, []string{"a 0", "b 0"}, p.stdout.lines())
+	require.Zero(t, p.Wait(), p.Stderr.String())
+	require.ElementsMatch(t, []string{"a 0", "b 0"}, p.Stdout.Lines())
 	require.NotNil(t, b.Kfake().GroupInfo("environment"))
 }
 
@@ -61,35 +62,35 @@ func TestUnknownKeyInTheFileIsNamed(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "config.yaml")
 	require.NoError(t, os.WriteFile(path, []byte("topic: orders\n\ngruop: g\n"), 0o600))
 	p := start(t, nil, nil, "--config", path)
-	require.Equal(t, 2, p.wait())
-	require.Contains(t, p.stderr.String(), path+`, line 3: unknown key "gruop", did you mean "group"?`)
+	require.Equal(t, 2, p.Wait())
+	require.Contains(t, p.Stderr.String(), path+`, line 3: unknown key "gruop", did you mean "group"?`)
 }
 
 func TestPrintConfigMasksSecrets(t *testing.T) {
 	t.Parallel()
 	p := start(t, nil, []string{"DUPLEX_GROUP=g"}, "-t", "a,b", "--sasl-password", "geheim", "--print-config")
-	require.Zero(t, p.wait(), p.stderr.String())
-	require.Contains(t, p.stdout.String(), "sasl-password: '***'\n")
-	require.Contains(t, p.stdout.String(), "topic:\n    - a\n    - b\n")
-	require.Contains(t, p.stdout.String(), "group: g\n")
-	require.NotContains(t, p.stdout.String()+p.stderr.String(), "geheim")
+	require.Zero(t, p.Wait(), p.Stderr.String())
+	require.Contains(t, p.Stdout.String(), "sasl-password: '***'\n")
+	require.Contains(t, p.Stdout.String(), "topic:\n    - a\n    - b\n")
+	require.Contains(t, p.Stdout.String(), "group: g\n")
+	require.NotContains(t, p.Stdout.String()+p.Stderr.String(), "geheim")
 }
 
 func TestVerboseTellsWhatHappensInTheGroup(t *testing.T) {
 	t.Parallel()
-	b := listen(t, broker.Topic{Name: "orders"})
+	b := apptest.Listen(t, broker.Topic{Name: "orders"})
 	p := start(t, nil, nil, to(b, "-t", "orders", "-g", "g", "--until-end", "-v")...)
-	require.Zero(t, p.wait(), p.stderr.String())
-	require.Contains(t, p.stderr.String(), "stopping")
-	require.Empty(t, p.stdout.String())
+	require.Zero(t, p.Wait(), p.Stderr.String())
+	require.Contains(t, p.Stderr.String(), "stopping")
+	require.Empty(t, p.Stdout.String())
 }
 
 func TestHelpNamesWhatMatters(t *testing.T) {
 	t.Parallel()
 	p := start(t, nil, nil, "--help")
-	require.Zero(t, p.wait())
+	require.Zero(t, p.Wait())
 	for _, says := range []string{"Exit codes", "130", "DUPLEX_BROKERS", "key_b64", "--until-end", "--limit", "127.0.0.1:9092"} {
-		require.Contains(t, p.stdout.String(), says)
+		require.Contains(t, p.Stdout.String(), says)
 	}
-	require.Empty(t, p.stderr.String())
+	require.Empty(t, p.Stderr.String())
 }
