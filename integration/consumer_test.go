@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"syscall"
@@ -64,19 +65,26 @@ func (l *load) stop() int {
 	return l.written
 }
 
-// committed are the group's offsets by partition, without those never committed.
-func committed(t *testing.T, c duplex.Cluster, group, topic string) map[int32]int64 {
+// committed are the group's offsets by partition; an error may pass, such as that
+// of a group's first moments.
+func committed(t *testing.T, c duplex.Cluster, group, topic string) (map[int32]int64, error) {
 	t.Helper()
 	cl := rawClient(t, c)
 	defer cl.Close()
 	offsets, err := kadm.NewClient(cl).FetchOffsets(t.Context(), group)
-	require.NoError(t, err)
 	at := map[int32]int64{}
 	for p, o := range offsets[topic] {
-		require.NoError(t, o.Err)
+		err = errors.Join(err, o.Err)
 		at[p] = o.At
 	}
-	return at
+	return at, err
+}
+
+func total(offsets map[int32]int64) (n int64) {
+	for _, at := range offsets {
+		n += at
+	}
+	return n
 }
 
 // C2, C5: what a killed process had not committed comes again, and nothing else.
@@ -84,14 +92,17 @@ func TestKilledConsumerRepeatsOnlyWhatItHadNotCommitted(t *testing.T) {
 	t.Parallel()
 	c, group := cluster(t), unique(t)
 	topic := newTopic(t, c, 3)
-	args := to(c, "--topic", topic, "--group", group, "--session-timeout", "2s", "--commit-interval", "300ms")
+	args := to(c, "--topic", topic, "--group", group, "--session-timeout", "6s")
 	first := start(t, "consumer", args...)
 	load := feed(t, c, topic, 4)
-	require.Eventually(t, func() bool { return len(committed(t, c, group, topic)) == 3 && len(first.stdout.lines()) > 3000 },
-		time.Minute, 50*time.Millisecond)
+	require.Eventually(t, func() bool {
+		at, err := committed(t, c, group, topic)
+		return err == nil && total(at) > 2000
+	}, time.Minute, 50*time.Millisecond)
 	first.signal(t, syscall.SIGKILL)
 	require.Equal(t, -1, first.wait(t))
-	kept := committed(t, c, group, topic)
+	kept, err := committed(t, c, group, topic)
+	require.NoError(t, err)
 	records := load.stop()
 
 	stdout, stderr, code := run(t, "consumer", append(args, "--until-end"), "")
@@ -111,8 +122,9 @@ func TestKilledConsumerRepeatsOnlyWhatItHadNotCommitted(t *testing.T) {
 		require.GreaterOrEqual(t, l.Offset, kept[l.Partition], "partition %d: a committed record came again", l.Partition)
 		seen[at] = *l.Value
 	}
-	require.Len(t, seen, records)
-	t.Logf("%d printed before the kill, %d repeats", len(before), repeats)
+	require.Equal(t, records, len(seen), "records were lost")
+	require.LessOrEqual(t, int64(repeats), int64(len(before))-total(kept))
+	t.Logf("%d printed before the kill, %d of them committed, %d repeats", len(before), total(kept), repeats)
 }
 
 // C5: three processes are replaced one after the other while records flow, and
@@ -122,7 +134,7 @@ func TestRollingRestartOfProcessesRepeatsNothing(t *testing.T) {
 	c, group := cluster(t), unique(t)
 	topic := newTopic(t, c, 6)
 	join := func() *process {
-		return start(t, "consumer", to(c, "--topic", topic, "--group", group, "--session-timeout", "3s", "--commit-interval", "100ms")...)
+		return start(t, "consumer", to(c, "--topic", topic, "--group", group, "--session-timeout", "6s")...)
 	}
 	members := []*process{join(), join(), join()}
 	all := append([]*process(nil), members...)
@@ -133,33 +145,41 @@ func TestRollingRestartOfProcessesRepeatsNothing(t *testing.T) {
 		return n
 	}
 	load := feed(t, c, topic, 3)
-	for i := range members {
+	flows := func(n int) {
 		from := printed()
-		requireMembers(t, c, group, 3)
-		require.Eventually(t, func() bool { return printed() > from+500 }, time.Minute, 20*time.Millisecond, "no record came through")
+		requireMembers(t, c, group, n)
+		require.Eventually(t, func() bool {
+			for _, m := range members {
+				if len(m.stdout.lines()) == 0 {
+					return false
+				}
+			}
+			return printed() > from+500
+		}, time.Minute, 20*time.Millisecond, "not all of the members print records")
+	}
+	for i := range members {
+		flows(3)
 		members[i].signal(t, syscall.SIGTERM)
 		require.Equal(t, 0, members[i].wait(t), members[i].stderr.String())
+		flows(2) // or the new one would get what the old one had, and nobody gave anything away
 		members[i] = join()
 		all = append(all, members[i])
 	}
-	requireMembers(t, c, group, 3)
+	flows(3)
 	records := load.stop()
 	require.Eventually(t, func() bool { return printed() >= records }, time.Minute, 50*time.Millisecond)
 	var lines []line
-	for i, m := range all {
+	for _, m := range all {
 		m.signal(t, syscall.SIGTERM)
 		require.Equal(t, 0, m.wait(t), m.stderr.String())
-		if i >= 3 {
-			require.NotEmpty(t, m.stdout.lines(), "a new member got nothing")
-		}
 		lines = append(lines, parseLines(t, m.stdout.lines())...)
 	}
 	times := map[string]int{}
 	for _, v := range values(lines) {
 		times[v]++
 	}
-	require.Len(t, times, records)
-	require.Len(t, lines, records, "records were repeated")
+	require.Equal(t, records, len(times), "records were lost")
+	require.Equal(t, records, len(lines), "records were repeated")
 	requireCommittedToTheEnd(t, c, group, topic)
 }
 
