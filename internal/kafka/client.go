@@ -67,7 +67,11 @@ func allOptions(c duplex.Cluster, log *zap.Logger, component []kgo.Opt) ([]kgo.O
 	if err != nil {
 		return nil, err
 	}
-	return append(append(base, c.KafkaOptions...), component...), nil
+	base = append(base, c.KafkaOptions...)
+	if err := kgo.ValidateOpts(base...); err != nil {
+		return nil, fmt.Errorf("kafka: applying Cluster.KafkaOptions: %w", err)
+	}
+	return append(base, component...), nil
 }
 
 func options(c duplex.Cluster, log *zap.Logger) ([]kgo.Opt, error) {

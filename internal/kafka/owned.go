@@ -102,9 +102,6 @@ func refuseOwned(opts []kgo.Opt) error {
 			errs = append(errs, fmt.Errorf("Cluster.KafkaOptions: kgo.%s is refused: %s", optionName(o.option), o.why))
 		}
 	}
-	if err := kgo.ValidateOpts(opts...); err != nil && errs == nil {
-		return fmt.Errorf("kafka: applying Cluster.KafkaOptions: %w", err)
-	}
 	return errors.Join(errs...)
 }
 

@@ -112,10 +112,10 @@ func TestOtherOptionsReachTheClient(t *testing.T) {
 	t.Parallel()
 	// A partitioner and balancers of one's own are functions and pointers:
 	// those of two clients are never the same, yet alike.
-	cl, err := NewClient(clusterWith(kgo.MetadataMaxAge(time.Minute), kgo.Rack("a"), kgo.FetchMinBytes(1000), kgo.RequiredAcks(kgo.AllISRAcks())), nil)
+	cl, err := NewClient(clusterWith(kgo.MetadataMaxAge(time.Second), kgo.Rack("a"), kgo.FetchMinBytes(1000), kgo.RequiredAcks(kgo.AllISRAcks())), nil)
 	require.NoError(t, err)
 	defer cl.Close()
-	require.Equal(t, time.Minute, cl.OptValue(kgo.MetadataMaxAge))
+	require.Equal(t, time.Second, cl.OptValue(kgo.MetadataMaxAge), "it needs our MetadataMinAge beside it")
 	require.Equal(t, "a", cl.OptValue(kgo.Rack))
 	require.Equal(t, int32(1000), cl.OptValue(kgo.FetchMinBytes))
 }
