@@ -1,6 +1,13 @@
 package producer
 
-import "time"
+import (
+	"time"
+
+	"github.com/duplex-go/duplex"
+)
+
+// clock is the producer's: nanoseconds since it was made.
+func (p *Producer) clock(at time.Time) int64 { return int64(at.Sub(p.made)) }
 
 // watchDeadlines ends records whose Config.Timeout has passed. A hung broker
 // gives no answer, and kgo may not give an in-flight record up, since it cannot
@@ -9,8 +16,9 @@ func (p *Producer) watchDeadlines() {
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	for {
-		if next := p.expire(time.Now()); next > 0 {
-			timer.Reset(next)
+		now := p.clock(time.Now())
+		if next := p.expire(now, timeoutError{p.cfg.Timeout}); next > 0 {
+			timer.Reset(time.Duration(next - now))
 		}
 		select {
 		case <-p.stop:
@@ -21,36 +29,45 @@ func (p *Producer) watchDeadlines() {
 	}
 }
 
-// expire ends what is due and returns how long it is to the next; 0 without one.
-func (p *Producer) expire(now time.Time) time.Duration {
-	due, next := p.due(now)
-	for _, pd := range due {
-		p.giveUp(pd, timeoutError{p.cfg.Timeout})
-		p.letGo(pd)
-	}
-	return next
-}
-
-// due returns what is due, held so that it is not used again meanwhile.
-func (p *Producer) due(now time.Time) (due []*pending, next time.Duration) {
+// expire ends what is due and returns when the next one is; 0 without one.
+func (p *Producer) expire(now int64, cause error) (next int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for pd := p.deadlines.first; pd != nil; pd = pd.next {
-		if left := pd.deadline.Sub(now); left > 0 {
-			return due, left
-		}
-		pd.holders.Add(1)
-		due = append(due, pd)
-	}
-	p.deadlines.unwatched = true
-	return due, 0
+	return p.cohorts.expired(now, func(pd *pending) { p.giveUp(pd, cause) })
 }
 
-// endAll ends everything that has not ended.
-func (p *Producer) endAll(cause error) {
-	due, _ := p.due(time.Now().Add(2 * p.cfg.Timeout))
-	for _, pd := range due {
-		p.giveUp(pd, cause)
-		p.letGo(pd)
+// giveUp ends a pending that has not ended, before Kafka has answered. The mutex
+// is held.
+func (p *Producer) giveUp(pd *pending, cause error) {
+	was, ok := pd.end()
+	if !ok {
+		return
+	}
+	pd.cohort.early++
+	topic := pd.record.Topic
+	err := gaveUp(topic, was, cause)
+	if pd.call == nil {
+		p.callbacks.add(callback{done: pd.done, topic: topic, err: err, cohort: pd.cohort, size: pd.size})
+		return
+	}
+	pd.call.early = true
+	p.tell(pd, duplex.Position{}, err)
+}
+
+// tell gives a caller that waits its result. Only who took the state to ended may
+// do it; the mutex is held.
+func (p *Producer) tell(pd *pending, position duplex.Position, err error) {
+	p.counts.add(err)
+	pd.call.tell(position, err)
+	p.signOff(pd.cohort, 1, int64(pd.size))
+}
+
+// signOff takes records of a cohort out of the books: their callers were told. The
+// mutex is held.
+func (p *Producer) signOff(c *cohort, n int, bytes int64) {
+	p.gate.release(&p.cfg, n, bytes)
+	p.cohorts.told(c, n)
+	if p.gate.records == 0 {
+		p.cohorts.clean()
 	}
 }

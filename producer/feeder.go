@@ -7,6 +7,8 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 	"go.uber.org/zap"
+
+	"github.com/duplex-go/duplex"
 )
 
 // queue holds records back while others are unacknowledged, and has the feeder
@@ -16,9 +18,10 @@ import (
 // with no timer and no linger: a record that finds nothing under way goes
 // straight to kgo, on its caller's goroutine; the next burst goes when the one
 // before is acknowledged, or when it is large enough to be worth a request of its
-// own. Linger bounds the wait, so that a broker which hangs holds up nobody else
-// for long: after it, what is held goes as a burst of its own, and only the
-// newest burst holds back others.
+// own. Where so many are under way that requests are full anyway, records go
+// straight to kgo again. Linger bounds the wait, so that a broker which hangs
+// holds up nobody else for long: after it, what is held goes as a burst of its
+// own, and only the newest burst holds back others.
 //
 // It is one queue for all kinds of publishing, so that records are given to kgo in
 // the order of the calls. The producer's mutex guards it.
@@ -28,6 +31,8 @@ type queue struct {
 	bytes   int64
 	since   time.Time // when the first of items came
 	newest  *burst
+	holding atomic.Bool   // there are items
+	flood   int           // how many more records may pass unasked
 	feeding bool          // the feeder is handing over
 	hurry   bool          // somebody flushes
 	wake    chan struct{} // capacity 1
@@ -35,7 +40,13 @@ type queue struct {
 
 // burst is what was handed over together.
 type burst struct {
-	outstanding atomic.Int64 // of its records, not acknowledged
+	sent  int          // its records; not written once it is under way
+	ended atomic.Int64 // those of them that Kafka has answered, or never got
+}
+
+func (b *burst) begin(records int) {
+	b.ended.Store(0)
+	b.sent = records
 }
 
 // A burst of this size is not held back: it fills requests by itself.
@@ -44,40 +55,72 @@ const (
 	burstBytes   = 64 << 10
 )
 
+// recheck is how many records go straight to kgo in a flood before anybody looks
+// again whether it still is one.
+const recheck = 64
+
 func (q *queue) init() { q.wake, q.newest = make(chan struct{}, 1), &burst{} }
 
 func (q *queue) wakeFeeder() { signal(q.wake) }
 
 // quiet reports whether everything of the newest burst is acknowledged.
-func (q *queue) quiet() bool { return q.newest.outstanding.Load() == 0 }
+func (q *queue) quiet() bool { return q.newest.ended.Load() == int64(q.newest.sent) }
 
-// add takes a record over. If it returns true, the caller must hand it to kgo
-// itself, at once.
-func (q *queue) add(pd *pending, linger time.Duration, more bool) (direct bool) {
-	if len(q.items) == 0 && !q.feeding && !more && (linger == NoLinger || q.quiet()) {
-		pd.alone.outstanding.Store(1)
-		pd.burst, q.newest = &pd.alone, &pd.alone
+// enqueue takes a record over. If it returns true, the caller must hand it to kgo
+// itself, at once. The mutex is held.
+func (p *Producer) enqueue(pd *pending, more bool) (direct bool) {
+	q := &p.queue
+	if len(q.items) == 0 && !q.feeding && !more && p.passes(pd) {
+		pd.state.Store(sent)
 		return true
 	}
 	pd.state.Store(held)
 	q.items = append(q.items, pd)
-	q.bytes += pd.size
+	before := q.bytes
+	q.bytes += int64(pd.size)
 	if len(q.items) == 1 {
 		q.since = time.Now()
+		q.holding.Store(true)
 	}
 	// The feeder has to know of a first record, to time it, and when a burst is
 	// complete; acknowledged tells it when the one before is.
-	full := len(q.items) == burstRecords || (q.bytes >= burstBytes && q.bytes-pd.size < burstBytes)
+	full := len(q.items) == burstRecords || (q.bytes >= burstBytes && before < burstBytes)
 	if !more && (len(q.items) == 1 || full) {
 		q.wakeFeeder()
 	}
 	return false
 }
 
+// passes reports whether a record need not be held back: nothing is under way,
+// or so much that requests are full without its waiting.
+func (p *Producer) passes(pd *pending) bool {
+	q := &p.queue
+	switch {
+	case q.flood > 0:
+		q.flood--
+	case p.cfg.Linger == NoLinger:
+	case p.gate.records > burstRecords && p.gate.records-p.callbacks.waiting() > burstRecords:
+		q.flood = recheck - 1
+	case !q.quiet():
+		return false
+	case pd.call != nil:
+		q.newest = &pd.call.alone
+		q.newest.begin(1)
+		pd.burst = q.newest
+	default:
+		q.newest = &burst{sent: 1}
+		pd.burst = q.newest
+	}
+	return true
+}
+
 // acknowledged counts a record of a burst as ended. It needs no lock: the
 // feeder, once awake, looks for itself.
 func (q *queue) acknowledged(b *burst) {
-	if b.outstanding.Add(-1) == 0 {
+	if b == nil {
+		return
+	}
+	if n := b.ended.Add(1); n == int64(b.sent) && q.holding.Load() {
 		q.wakeFeeder()
 	}
 }
@@ -97,8 +140,8 @@ func (q *queue) take(linger time.Duration) (items []*pending, wait time.Duration
 	items = q.items
 	q.items, q.spare, q.bytes = q.spare[:0], nil, 0
 	q.feeding, q.hurry = true, false
-	q.newest = &burst{}
-	q.newest.outstanding.Store(int64(len(items)))
+	q.holding.Store(false)
+	q.newest, q.flood = &burst{sent: len(items)}, 0
 	return items, 0
 }
 
@@ -134,7 +177,7 @@ func (p *Producer) handOver(items []*pending, b *burst) {
 		pd.burst, pd.writes = b, writes
 		if !pd.state.CompareAndSwap(held, sent) {
 			p.queue.acknowledged(b) // withdrawn
-			p.letGo(pd)
+			p.comeBack(pd)
 			continue
 		}
 		p.client.Produce(context.Background(), pd.record, pd.promise)
@@ -150,14 +193,28 @@ func (p *Producer) settled(pd *pending, r *kgo.Record, err error) {
 	if err != nil {
 		failure = p.outcome(pd, err)
 	}
-	b := pd.burst
-	if pd.state.CompareAndSwap(sent, ended) {
-		p.end(pd, failure)
-	} else {
+	p.queue.acknowledged(pd.burst)
+	switch {
+	case !pd.state.CompareAndSwap(sent, ended):
 		p.late.Add(1)
 		p.log.Debug("an answer came after its deadline", zap.String("topic", r.Topic), zap.Int32("partition", r.Partition),
 			zap.Int64("offset", r.Offset), zap.Error(err))
+		p.comeBack(pd)
+	case pd.call != nil:
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.tell(pd, duplex.Position{Topic: r.Topic, Partition: r.Partition, Offset: r.Offset}, failure)
+	default:
+		p.callbacks.add(callback{
+			done: pd.done, topic: r.Topic, partition: r.Partition, offset: r.Offset, size: pd.size, err: failure, cohort: pd.cohort,
+		})
 	}
-	p.queue.acknowledged(b)
-	p.letGo(pd)
+}
+
+// comeBack is called once for a pending that was given up, by whoever had it
+// then.
+func (p *Producer) comeBack(pd *pending) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.cohorts.returned(pd.cohort)
 }

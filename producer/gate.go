@@ -19,26 +19,26 @@ type gate struct {
 }
 
 type waiter struct {
-	size    int64
+	size    uint32
 	granted chan struct{} // closed with room taken, or err set
 	err     error
 	gone    bool
 }
 
-func (g *gate) fits(cfg *Config, size int64) bool {
-	return g.records == 0 || (g.records < cfg.MaxBufferedRecords && g.bytes+size <= cfg.MaxBufferedBytes)
+func (g *gate) fits(cfg *Config, size uint32) bool {
+	return g.records == 0 || (g.records < cfg.MaxBufferedRecords && g.bytes+int64(size) <= cfg.MaxBufferedBytes)
 }
 
-func (g *gate) take(size int64) {
+func (g *gate) take(size uint32) {
 	g.records++
-	g.bytes += size
+	g.bytes += int64(size)
 }
 
-// release makes room for one record. Waiters are let in only once an eighth of
+// release makes room for n records. Waiters are let in only once an eighth of
 // the gate is free, many at a time: one by one, each record would cost a wake-up.
-func (g *gate) release(cfg *Config, size int64) {
-	g.records--
-	g.bytes -= size
+func (g *gate) release(cfg *Config, n int, bytes int64) {
+	g.records -= n
+	g.bytes -= bytes
 	if len(g.waiters) == 0 {
 		return
 	}
@@ -72,25 +72,25 @@ func (g *gate) turnAway(err error) {
 
 // enter waits for room and takes it. The mutex is held when it is called, and
 // when it returns without an error.
-func (p *Producer) enter(ctx context.Context, pd *pending, mayWait bool) error {
+func (p *Producer) enter(ctx context.Context, topic string, size uint32, now time.Time, wait bool) error {
 	if p.closed {
 		p.mu.Unlock()
 		return errClosed
 	}
-	if len(p.gate.waiters) == 0 && p.gate.fits(&p.cfg, pd.size) {
-		p.gate.take(pd.size)
+	if len(p.gate.waiters) == 0 && p.gate.fits(&p.cfg, size) {
+		p.gate.take(size)
 		return nil
 	}
-	if !mayWait {
+	if !wait {
 		n := p.gate.records
 		p.mu.Unlock()
-		return refused(pd.record.Topic, duplex.ErrBufferFull, fmt.Sprintf("%d records are under way; try again later", n), nil)
+		return refused(topic, duplex.ErrBufferFull, fmt.Sprintf("%d records are under way; try again later", n), nil)
 	}
-	w := &waiter{size: pd.size, granted: make(chan struct{})}
+	w := &waiter{size: size, granted: make(chan struct{})}
 	p.gate.waiters = append(p.gate.waiters, w)
 	p.queue.wakeFeeder() // what is held may be what fills the gate
 	p.mu.Unlock()
-	timer := time.NewTimer(time.Until(pd.deadline))
+	timer := time.NewTimer(time.Until(now.Add(p.cfg.Timeout)))
 	defer timer.Stop()
 	var cause error
 	select {
@@ -101,17 +101,17 @@ func (p *Producer) enter(ctx context.Context, pd *pending, mayWait bool) error {
 		cause = timeoutError{p.cfg.Timeout}
 	}
 	p.mu.Lock()
-	return p.entered(pd, w, cause)
+	return p.entered(topic, w, cause)
 }
 
-func (p *Producer) entered(pd *pending, w *waiter, cause error) error {
+func (p *Producer) entered(topic string, w *waiter, cause error) error {
 	if cause == nil && w.err == nil {
 		return nil
 	}
 	select {
 	case <-w.granted: // in the same moment
 		if w.err == nil {
-			p.gate.release(&p.cfg, pd.size)
+			p.gate.release(&p.cfg, 1, int64(w.size))
 		}
 	default:
 		w.gone = true
@@ -120,5 +120,5 @@ func (p *Producer) entered(pd *pending, w *waiter, cause error) error {
 	if cause == nil {
 		return w.err
 	}
-	return refused(pd.record.Topic, duplex.ErrTimeout, "nothing was sent: the buffer stayed full", cause)
+	return refused(topic, duplex.ErrTimeout, "nothing was sent: the buffer stayed full", cause)
 }

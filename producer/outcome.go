@@ -92,11 +92,11 @@ func refused(topic string, code duplex.Code, hint string, err error) error {
 
 // gaveUp is the result of a publish that ends at its deadline, or with its
 // caller, in the given state.
-func gaveUp(pd *pending, was uint32, cause error) error {
+func gaveUp(topic string, was uint32, cause error) error {
 	if was == sent {
-		return refused(pd.record.Topic, duplex.ErrOutcomeUnknown, "the record was handed over and may still be stored, once", cause)
+		return refused(topic, duplex.ErrOutcomeUnknown, "the record was handed over and may still be stored, once", cause)
 	}
-	return refused(pd.record.Topic, duplex.ErrTimeout, "nothing was sent", cause)
+	return refused(topic, duplex.ErrTimeout, "nothing was sent", cause)
 }
 
 // errTimeout is the cause of a publish that Config.Timeout ended.

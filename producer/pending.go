@@ -1,17 +1,16 @@
 package producer
 
 import (
-	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/duplex-go/duplex"
 )
 
-// A pending is one record from its admission until it has ended for its caller
-// and for Kafka. Whoever takes its state to ended gives it its result.
+// A pending is one record from its admission until its caller has the result and
+// Kafka has answered, or will never be asked. Whoever takes its state to ended
+// gives the caller the result.
 //
 //	           room            burst             ack, refusal
 //	waiting ────────► held ─────────────► sent ───────────────► ended ► callback
@@ -19,84 +18,59 @@ import (
 //	   │ deadline       │ deadline          ▼
 //	   ▼                ▼                 ended as unknown; what Kafka says later
 //	 ended: nowhere   ended: nowhere      is counted
+//
+// Publishing in the background has to cost little more than the Kafka client
+// itself, and most of what it costs is memory that is not at hand: three
+// goroutines meet at each record, on different processors. So a pending is one
+// line of their caches, and those of one cohort lie side by side.
 type pending struct {
-	producer *Producer
-	record   *kgo.Record
-	size     int64
-	deadline time.Time
-	state    atomic.Uint32 // held, sent or ended
-	burst    *burst        // that it was handed over in
-	alone    burst         // for when it is its own
-	// err is the result, nil if Kafka has stored the record; whoever ended it
-	// writes it, and whoever is told of the end reads it.
-	err error
-
-	// done is called on the callback goroutine; a nil done has failures logged.
-	done func(duplex.Position, error)
-	// wait, for callers that wait, gets a token when ended.
-	wait chan struct{}
-	sync bool
-
-	// writes is how many produce requests had been written when this was sent.
-	writes int64
-
-	// holders are those who may still come back to it: the caller, and the
-	// queue or kgo. It is used again when there are none.
-	holders atomic.Int32
-
-	prev, next *pending // in the deadlines, under the producer's mutex
-	flush      *flushGroup
-	promise    func(*kgo.Record, error)
+	state   atomic.Uint32
+	size    uint32                       // as the gate counts it
+	record  *kgo.Record                  // while it is held, and for its topic
+	done    func(duplex.Position, error) // of asynchronous publishing; nil has failures logged
+	call    *call                        // who waits, of synchronous publishing
+	burst   *burst                       // that it was handed over in; nil if it joined a flood
+	writes  int64                        // produce requests that were written before it was sent
+	cohort  *cohort                      // that it is a part of, for good
+	promise func(*kgo.Record, error)     // settle, bound for good
 }
 
 const (
-	held  uint32 = iota // in the queue; kgo knows nothing of it
+	ended uint32 = iota // the caller has, or is about to get, the result
+	held                // in the queue; kgo knows nothing of it
 	sent                // given to kgo
-	ended               // the caller has, or is about to get, the result
 )
 
-// newPendings is for reuse: a publish allocates nothing of its own.
-func newPendings(p *Producer) *sync.Pool {
-	return &sync.Pool{New: func() any {
-		pd := &pending{producer: p, wait: make(chan struct{}, 1)}
-		pd.promise = pd.settle // bound once, not per record
-		return pd
-	}}
+// end takes the state to ended and returns what it was; ok is false if it was
+// that already.
+func (pd *pending) end() (was uint32, ok bool) {
+	for {
+		if was = pd.state.Load(); was == ended {
+			return was, false
+		}
+		if pd.state.CompareAndSwap(was, ended) {
+			return was, true
+		}
+	}
 }
 
 // settle is kgo's promise: it runs on kgo's one goroutine for promises and must
 // neither block nor run code of users (engine rule 26).
-func (pd *pending) settle(r *kgo.Record, err error) {
-	pd.producer.settled(pd, r, err)
+func (pd *pending) settle(r *kgo.Record, err error) { pd.cohort.producer.settled(pd, r, err) }
+
+// A call is a caller that waits.
+type call struct {
+	position duplex.Position
+	err      error
+	wait     chan struct{} // gets a token when the result is there
+	alone    burst         // for when its record is one by itself
+	early    bool          // it was told before Kafka, which will still come back to alone
 }
 
-// deadlines is a list of pendings in the order of their admission. All have the
-// same timeout, so the first is the next to expire.
-type deadlines struct {
-	first, last *pending
-	unwatched   bool // the watcher sleeps until it is signalled
-}
+func newCall() any { return &call{wait: make(chan struct{}, 1)} }
 
-func (d *deadlines) add(pd *pending) {
-	pd.prev, pd.next = d.last, nil
-	if d.last == nil {
-		d.first = pd
-	} else {
-		d.last.next = pd
-	}
-	d.last = pd
-}
-
-func (d *deadlines) remove(pd *pending) {
-	if pd.prev == nil {
-		d.first = pd.next
-	} else {
-		pd.prev.next = pd.next
-	}
-	if pd.next == nil {
-		d.last = pd.prev
-	} else {
-		pd.next.prev = pd.prev
-	}
-	pd.prev, pd.next = nil, nil
+// tell gives the caller its result.
+func (c *call) tell(position duplex.Position, err error) {
+	c.position, c.err = position, err
+	c.wait <- struct{}{} // has room: it is told once
 }

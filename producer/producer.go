@@ -26,32 +26,31 @@ import (
 // The gate bounds what is under way (gate.go). The queue holds records while
 // others are unacknowledged and hands them over together (feeder.go). Results go
 // to the goroutine that waits, or to callbacks (callbacks.go). Deadlines are
-// watched by one goroutine (deadline.go).
+// watched by one goroutine (deadline.go); they and flushes look at records in
+// cohorts (cohort.go).
 type Producer struct {
-	cfg      Config
-	log      *zap.Logger
-	client   *kgo.Client
-	writes   writeCounter
-	pendings *sync.Pool
-	loops    sync.WaitGroup
-	stop     chan struct{} // closed when the loops should end
+	cfg    Config
+	log    *zap.Logger
+	client *kgo.Client
+	writes writeCounter
+	made   time.Time
+	calls  sync.Pool // of *call
+	loops  sync.WaitGroup
+	stop   chan struct{} // closed when the loops should end
 
 	mu        sync.Mutex
 	closed    bool
 	gate      gate
 	queue     queue
-	deadlines deadlines
-	sweep     chan struct{} // capacity 1: deadlines is not empty any more
+	cohorts   cohorts
+	sweep     chan struct{} // capacity 1: there are deadlines to watch again
 	callbacks callbacks
-	flushes   flushes
 	counts    counts
 
 	late    atomic.Int64 // answers after their deadline
 	closing sync.Once
 	closeAs error
 }
-
-type counts struct{ published, failed, unknown int64 }
 
 // Times after which a connection to a broker that does not answer is given up.
 // Without them an in-flight record keeps its partition waiting for as long as
@@ -69,9 +68,10 @@ func New(cfg Config) (*Producer, error) {
 	}
 	cfg = cfg.withDefaults()
 	p := &Producer{
-		cfg: cfg, log: cfg.Logger.Named("producer"), stop: make(chan struct{}), sweep: make(chan struct{}, 1),
+		cfg: cfg, log: cfg.Logger.Named("producer"), made: time.Now(), stop: make(chan struct{}), sweep: make(chan struct{}, 1),
 	}
-	p.pendings = newPendings(p)
+	p.cohorts.unwatched = true
+	p.calls.New = newCall
 	p.queue.init()
 	p.callbacks.init()
 	client, err := kafka.NewClient(cfg.Cluster, cfg.Logger, p.options()...)
@@ -115,11 +115,13 @@ func (p *Producer) Ping(ctx context.Context) error { return kafka.Ping(ctx, p.cl
 // ErrOutcomeUnknown, ever. Publishing from many goroutines at once is efficient:
 // their records travel together.
 func (p *Producer) Publish(ctx context.Context, r *kgo.Record) (duplex.Position, error) {
-	pd, err := p.admit(ctx, r, waits, nil)
+	c := p.newCall()
+	pd, err := p.admit(ctx, r, mayWait, c, nil)
 	if err != nil {
+		p.calls.Put(c)
 		return duplex.Position{}, err
 	}
-	return p.await(ctx, pd)
+	return p.await(ctx, pd, c)
 }
 
 // PublishAsync sends r and returns as soon as it is taken over. done is called
@@ -133,7 +135,7 @@ func (p *Producer) Publish(ctx context.Context, r *kgo.Record) (duplex.Position,
 // callback must not call Publish or PublishAsync, which may wait for
 // room that only callbacks make; TryPublish is fine.
 func (p *Producer) PublishAsync(ctx context.Context, r *kgo.Record, done func(duplex.Position, error)) {
-	if _, err := p.admit(ctx, r, waits|async, done); err != nil {
+	if _, err := p.admit(ctx, r, mayWait, nil, done); err != nil {
 		p.refuse(r, err, done)
 	}
 }
@@ -142,51 +144,35 @@ func (p *Producer) PublishAsync(ctx context.Context, r *kgo.Record, done func(du
 // returns [duplex.ErrBufferFull], and done is not called. It also returns what
 // can be said against the record at once.
 func (p *Producer) TryPublish(r *kgo.Record, done func(duplex.Position, error)) error {
-	_, err := p.admit(context.Background(), r, async, done)
+	_, err := p.admit(context.Background(), r, 0, nil, done)
 	return err
-}
-
-// Result is what became of one record of a batch.
-type Result struct {
-	// Position is where the record is stored; zero with an error.
-	Position duplex.Position
-	// Err is nil for a record that is stored.
-	Err error
 }
 
 // PublishBatch sends the records together and waits for all of them. Its results
 // are in the order of rs; some may be stored and others not. Deadlines and errors
 // are those of Publish, for each record.
 func (p *Producer) PublishBatch(ctx context.Context, rs ...*kgo.Record) []Result {
-	results := make([]Result, len(rs))
-	pds := make([]*pending, len(rs))
+	b := p.newBatch(len(rs))
 	for i, r := range rs {
-		pds[i], results[i].Err = p.admit(ctx, r, waits|more, nil)
+		b.admit(ctx, i, r)
 	}
-	return p.collect(ctx, pds, results)
-}
-
-// collect sends a batch off and waits for the results of what was admitted.
-func (p *Producer) collect(ctx context.Context, pds []*pending, results []Result) []Result {
-	p.mu.Lock()
-	p.queue.wakeFeeder()
-	p.mu.Unlock()
-	for i, pd := range pds {
-		if pd != nil {
-			results[i].Position, results[i].Err = p.await(ctx, pd)
-		}
-	}
-	return results
+	return b.await(ctx)
 }
 
 // Flush waits until everything that was taken over before has ended and its
 // callback has run, or until ctx ends; then the error says how many have not.
 func (p *Producer) Flush(ctx context.Context) error {
-	done, remaining := p.flushes.begin(p)
+	p.mu.Lock()
+	done, remaining := p.cohorts.flush(p)
+	p.queue.hurry = true
+	p.queue.wakeFeeder()
+	p.mu.Unlock()
 	select {
 	case <-done:
 		return nil
 	case <-ctx.Done():
+		p.mu.Lock()
+		defer p.mu.Unlock()
 		return fmt.Errorf("producer: flushing: %d records have not ended: %w", remaining(), context.Cause(ctx))
 	}
 }
@@ -208,7 +194,7 @@ func (p *Producer) close() error {
 	defer cancel()
 	err := p.Flush(ctx)
 	p.client.Close() // fails what it still has
-	p.endAll(errClosed)
+	p.expire(math.MaxInt64, errClosed)
 	close(p.stop)
 	p.loops.Wait()
 	if err != nil {

@@ -40,15 +40,14 @@ func TryPublish[T any](p *Producer, t duplex.Topic[T], v T, done func(duplex.Pos
 // PublishBatch encodes the values for t and publishes them together; see
 // [Producer.PublishBatch]. A value that cannot be encoded fails alone.
 func PublishBatch[T any](ctx context.Context, p *Producer, t duplex.Topic[T], vs ...T) []Result {
-	results := make([]Result, len(vs))
-	pds := make([]*pending, len(vs))
+	b := p.newBatch(len(vs))
 	for i, v := range vs {
 		r, err := t.Record(v)
 		if err != nil {
-			results[i].Err = err
+			b.results[i].Err = err
 			continue
 		}
-		pds[i], results[i].Err = p.admit(ctx, r, waits|more, nil)
+		b.admit(ctx, i, r)
 	}
-	return p.collect(ctx, pds, results)
+	return b.await(ctx)
 }

@@ -1,0 +1,169 @@
+package producer
+
+import "time"
+
+// A cohort are records that were admitted one right after the other. They share
+// their memory, which is used again when the last of them is done with; their
+// deadline; and their place in the order that a flush waits for.
+type cohort struct {
+	producer *Producer
+	pendings [cohortSize]pending
+	used     int
+	expires  int64 // on the producer's clock
+	seq      uint64
+	// live counts the records whose caller was not told yet, early those whose
+	// caller was told before Kafka: it, or the feeder, will come back to them.
+	live, early int
+	flushed     []chan struct{}
+	prev, next  *cohort // next is also for cohorts that can be used again, the clean ones behind the others
+}
+
+const (
+	// cohortSize bounds what one record that hangs keeps of those that came with
+	// it.
+	cohortSize = 16
+	// cohortSpan is how much earlier than its time a record may expire.
+	cohortSpan = int64(time.Millisecond)
+)
+
+// cohorts are in the order of admission; the last one takes more records. The
+// producer's mutex guards them.
+type cohorts struct {
+	first, last *cohort
+	spare       *cohort
+	unwatched   bool // whoever watches deadlines sleeps until it is signalled
+}
+
+// join gives a pending to a record that was just admitted and is to expire at the
+// given time.
+func (cs *cohorts) join(p *Producer, expires int64) *pending {
+	c := cs.last
+	if c == nil || c.used == cohortSize || expires-c.expires > cohortSpan {
+		c = cs.open(p, expires)
+	}
+	pd := &c.pendings[c.used]
+	c.used++
+	c.live++
+	return pd
+}
+
+// joinEnded counts a record that ended without having been admitted.
+func (cs *cohorts) joinEnded(p *Producer) *cohort {
+	if cs.last == nil {
+		cs.open(p, 0)
+	}
+	cs.last.live++
+	return cs.last
+}
+
+// open makes a cohort the last one.
+func (cs *cohorts) open(p *Producer, expires int64) *cohort {
+	c := cs.spare
+	if c == nil {
+		c = &cohort{producer: p}
+		for i := range c.pendings {
+			pd := &c.pendings[i]
+			pd.cohort, pd.promise = c, pd.settle
+		}
+	} else {
+		cs.spare, c.next, c.used = c.next, nil, 0
+	}
+	c.expires = expires
+	before := cs.last
+	c.prev, cs.last = before, c
+	if before == nil {
+		cs.first = c
+		return c
+	}
+	c.seq, before.next = before.seq+1, c
+	cs.dismiss(before)
+	return c
+}
+
+// told counts n records of a cohort as told.
+func (cs *cohorts) told(c *cohort, n int) {
+	c.live -= n
+	cs.dismiss(c)
+}
+
+// returned takes back what was counted as early.
+func (cs *cohorts) returned(c *cohort) {
+	c.early--
+	cs.dismiss(c)
+}
+
+// dismiss takes a cohort off the list once everybody was told, unless it is the
+// one that takes more records, and has it used again once nobody comes back to it.
+// Whoever flushes it waits for those before it from then on.
+func (cs *cohorts) dismiss(c *cohort) {
+	if c.live > 0 || c == cs.last {
+		return
+	}
+	if c.next != nil && c.next.prev == c { // still on the list
+		if c.prev == nil {
+			cs.first = c.next
+			for _, flushed := range c.flushed {
+				close(flushed)
+			}
+		} else {
+			c.prev.next = c.next
+			c.prev.flushed = append(c.prev.flushed, c.flushed...)
+		}
+		c.next.prev = c.prev
+		c.prev, c.next, c.flushed = nil, nil, nil
+	}
+	if c.early > 0 {
+		return
+	}
+	c.next, cs.spare = cs.spare, c // not clean: that waits for a quiet moment
+}
+
+// clean lets go of the records that cohorts which can be used again still point
+// to. It is called when nothing is under way: in a flood, another processor has
+// these lines of memory.
+func (cs *cohorts) clean() {
+	for c := cs.spare; c != nil && c.used > 0; c = c.next {
+		for i := range c.pendings[:c.used] {
+			pd := &c.pendings[i] // its state stays ended
+			pd.record, pd.done, pd.call, pd.burst = nil, nil, nil, nil
+		}
+		c.used = 0
+	}
+}
+
+// flush returns a channel that is closed when everybody was told of the records
+// that were admitted so far, and what counts those who were not.
+func (cs *cohorts) flush(p *Producer) (done <-chan struct{}, remaining func() int) {
+	flushed := make(chan struct{})
+	last := cs.last
+	if last == nil {
+		close(flushed)
+		return flushed, func() int { return 0 }
+	}
+	seq := last.seq
+	last.flushed = append(last.flushed, flushed)
+	cs.open(p, last.expires) // what comes from now on is of no concern
+	return flushed, func() (n int) {
+		for c := cs.first; c != nil && c.seq <= seq; c = c.next {
+			n += c.live
+		}
+		return n
+	}
+}
+
+// expired gives the records whose time is up to end, which ends those that have
+// not, in order. It returns when the next ones expire; 0 without any.
+func (cs *cohorts) expired(now int64, end func(pd *pending)) (next int64) {
+	for c := cs.first; c != nil; {
+		if c.expires > now && c.live > 0 {
+			return c.expires
+		}
+		following := c.next // ending the last one may take it off the list
+		for i := range c.pendings[:c.used] {
+			end(&c.pendings[i])
+		}
+		c = following
+	}
+	cs.unwatched = true
+	return 0
+}
