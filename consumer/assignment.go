@@ -106,21 +106,7 @@ func (a *assignment) accept(p *kgo.FetchTopicPartition) (over bool) {
 	if a.lane.queue.len() == 0 {
 		a.lane.since = time.Now()
 	}
-	var added int64
-	for _, r := range p.Records {
-		seq, ok := a.ledger.Add(r.Offset)
-		if !ok {
-			continue // read before in this assignment
-		}
-		if r.Attrs.IsControl() {
-			a.ledger.Finish(seq)
-			continue
-		}
-		size := recordSize(r)
-		added += size
-		a.lane.queue.pushBack(entry{record: r, seq: seq, size: size})
-	}
-	a.bytes += added
+	a.load(p.Records)
 	a.schedule()
 	loaded, bytes := a.engine.shares()
 	if a.lane.queue.len() <= loaded && a.bytes <= bytes {
@@ -131,6 +117,37 @@ func (a *assignment) accept(p *kgo.FetchTopicPartition) (over bool) {
 	}
 	a.over, a.paused = true, false // records of a paused partition mean that it is not paused
 	return true
+}
+
+// load enters records into the ledger and puts those that are to be handled into
+// the lane.
+func (a *assignment) load(records []*kgo.Record) {
+	start, next := 0, slice{} // next is records[start:i]
+	for i, r := range records {
+		seq, ok := a.ledger.Add(r.Offset)
+		control := ok && r.Attrs.IsControl()
+		if control {
+			a.ledger.Finish(seq)
+		}
+		if !ok || control { // read before in this assignment, or nothing to handle
+			a.line(records[start:i], next)
+			start = i + 1
+			continue
+		}
+		if i == start {
+			next = slice{seq: seq}
+		}
+		next.bytes += recordSize(r)
+	}
+	a.line(records[start:], next)
+}
+
+func (a *assignment) line(records []*kgo.Record, s slice) {
+	if len(records) > 0 {
+		s.records = records
+		a.bytes += s.bytes
+		a.lane.queue.push(s)
+	}
 }
 
 func recordSize(r *kgo.Record) int64 {
@@ -198,12 +215,9 @@ func (a *assignment) begin(w *worker) *turn {
 	if l.retry > 0 {
 		n = min(n, l.retry) // the others behind them are on their first attempt
 	}
-	w.entries = w.entries[:0]
-	for i := range n {
-		w.entries = append(w.entries, *l.queue.at(i))
-	}
+	w.pieces = l.queue.front(w.pieces[:0], n)
 	l.state = laneRunning
-	a.turn = &turn{ctx: a.ctx, lane: l, attempt: l.attempt, began: time.Now()}
+	a.turn = &turn{ctx: a.ctx, lane: l, attempt: l.attempt, began: time.Now(), size: n}
 	return a.turn
 }
 
@@ -217,19 +231,30 @@ func (a *assignment) settle() {
 	if done == a.turn.settled {
 		return
 	}
-	for ; a.turn.settled < done; a.turn.settled++ {
-		a.finishHead()
-	}
+	a.finishHeads(done - a.turn.settled)
+	a.turn.settled = done
 	a.moved = time.Now()
 	a.relieve()
 }
 
-func (a *assignment) finishHead() {
-	e := a.lane.queue.popFront()
-	a.ledger.Finish(e.seq)
-	a.bytes -= e.size
-	a.epoch = e.record.LeaderEpoch
+// finishHeads finishes the first n records of the lane; the one behind them has
+// not failed before.
+func (a *assignment) finishHeads(n int) {
+	a.finishFirst(n)
 	a.lane.headIsNew()
+}
+
+// finishFirst enters the first n records of the lane into the ledger as finished.
+func (a *assignment) finishFirst(n int) {
+	for n > 0 {
+		s := a.lane.queue.pop(n)
+		for i := range s.records {
+			a.ledger.Finish(s.seq + uint64(i))
+		}
+		a.bytes -= s.bytes
+		a.epoch = s.records[len(s.records)-1].LeaderEpoch
+		n -= len(s.records)
+	}
 }
 
 // relieve lets fetching go on once half of the share is free again.
@@ -323,7 +348,7 @@ func (a *assignment) close(cause error) (running bool) {
 	if !a.closed {
 		a.settle()
 		a.closed = true
-		a.lane.queue = deque{}
+		a.lane.queue = queue{}
 		a.bytes = 0
 	}
 	a.cancel(cause)

@@ -1,10 +1,6 @@
 package consumer
 
-import (
-	"time"
-
-	"github.com/twmb/franz-go/pkg/kgo"
-)
+import "time"
 
 // A lane is a queue of records that must run one after the other. It belongs to
 // an assignment, whose mutex guards it.
@@ -19,7 +15,7 @@ import (
 type lane struct {
 	assignment *assignment
 	state      laneState
-	queue      deque
+	queue      queue
 	// attempt is the number of the next run of the head, from 1; retry is how
 	// many records at the head failed together, 0 when attempt is 1.
 	attempt, retry int
@@ -45,54 +41,3 @@ const (
 	laneReady                    // in the pool's queue
 	laneRunning                  // with a worker
 )
-
-// entry is a record in a lane.
-type entry struct {
-	record *kgo.Record
-	seq    uint64 // in the ledger
-	size   int64
-}
-
-// deque is a ring of entries. The zero value is empty.
-type deque struct {
-	ring []entry // a power of two long
-	head int
-	n    int
-}
-
-func (d *deque) len() int { return d.n }
-
-func (d *deque) at(i int) *entry { return &d.ring[(d.head+i)&(len(d.ring)-1)] }
-
-func (d *deque) pushBack(e entry) {
-	d.reserve()
-	d.n++
-	*d.at(d.n - 1) = e
-}
-
-func (d *deque) pushFront(e entry) {
-	d.reserve()
-	d.head = (d.head - 1) & (len(d.ring) - 1)
-	d.n++
-	*d.at(0) = e
-}
-
-func (d *deque) popFront() entry {
-	slot := d.at(0)
-	e := *slot
-	*slot = entry{} // a record kept here would keep its whole fetch in memory
-	d.head = (d.head + 1) & (len(d.ring) - 1)
-	d.n--
-	return e
-}
-
-func (d *deque) reserve() {
-	if d.n < len(d.ring) {
-		return
-	}
-	ring := make([]entry, max(16, 2*len(d.ring)))
-	for i := range d.n {
-		ring[i] = *d.at(i)
-	}
-	d.ring, d.head = ring, 0
-}

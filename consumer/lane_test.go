@@ -1,60 +1,13 @@
 package consumer
 
 import (
-	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"github.com/twmb/franz-go/pkg/kgo"
-	"pgregory.net/rapid"
 )
-
-func TestDequeAgainstModel(t *testing.T) {
-	t.Parallel()
-	rapid.Check(t, func(t *rapid.T) {
-		var d deque
-		var model []uint64
-		next := uint64(0)
-		t.Repeat(map[string]func(*rapid.T){
-			"pushBack": func(t *rapid.T) {
-				for range rapid.IntRange(1, 40).Draw(t, "n") {
-					next++
-					d.pushBack(entry{seq: next})
-					model = append(model, next)
-				}
-			},
-			"pushFront": func(*rapid.T) {
-				next++
-				d.pushFront(entry{seq: next})
-				model = append([]uint64{next}, model...)
-			},
-			"popFront": func(t *rapid.T) {
-				for range min(len(model), rapid.IntRange(0, 30).Draw(t, "n")) {
-					require.Equal(t, model[0], d.popFront().seq)
-					model = model[1:]
-				}
-			},
-			"": func(t *rapid.T) {
-				require.Equal(t, len(model), d.len())
-				for i, want := range model {
-					require.Equal(t, want, d.at(i).seq)
-				}
-			},
-		})
-	})
-}
-
-// A popped slot must not keep its record, or the whole fetch stays in memory.
-func TestDequeForgetsWhatWasPopped(t *testing.T) {
-	t.Parallel()
-	var d deque
-	d.pushBack(entry{record: &kgo.Record{}})
-	d.popFront()
-	require.False(t, slices.ContainsFunc(d.ring, func(e entry) bool { return e.record != nil }))
-}
 
 func TestPoolTakesTurnsAndKeepsItsLimit(t *testing.T) {
 	t.Parallel()

@@ -97,7 +97,7 @@ func (a *assignment) status() (duplex.PartitionStatus, duplex.Problem) {
 	}
 	switch stood := time.Since(a.moved); {
 	case a.paused && stood > stallAfter && a.lane.queue.len() > 0:
-		head := a.lane.queue.at(0).record
+		head := a.lane.queue.head()
 		return p, duplex.Problem{Code: duplex.StatusHeadOfLineBlocked, Detail: fmt.Sprintf(
 			"%s/%d: offset %d, key %q, holds up %d loaded records for %s", a.topic, a.partition, head.Offset, cut(head.Key), p.Loaded, stood.Round(time.Second))}
 	case a.lane.lastErr != nil:

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -29,10 +30,10 @@ type turn struct {
 	// mutex.
 	settled int
 
-	// The result of a single handler: why the record behind the done ones
-	// failed. The result of a batch handler: size > 0, and which ones failed.
-	err    error
+	// size is how many records it has. The result of a single handler is why the
+	// record behind the done ones failed, that of a batch handler which ones did.
 	size   int
+	err    error
 	failed map[int]error
 }
 
@@ -63,21 +64,20 @@ func (e *engine) runLane(w *worker, l *lane) {
 		return
 	}
 	defer func() {
-		clear(w.entries)
+		clear(w.pieces)
 		if a.finish(t) {
 			e.laid(a)
 		}
 	}()
 	if a.handler.batch != nil {
-		e.runBatch(t, w.entries)
+		e.runBatch(t, w.pieces)
 		return
 	}
-	e.runSingle(t, w.entries)
+	e.runSingle(t, w.pieces)
 }
 
-func (e *engine) runSingle(t *turn, entries []entry) {
-	a := t.lane.assignment
-	contexts := make([]recordContext, len(entries))
+func (e *engine) runSingle(t *turn, pieces [][]*kgo.Record) {
+	contexts := make([]recordContext, t.size)
 	returned := false
 	defer func() {
 		if p := recover(); p != nil {
@@ -86,18 +86,30 @@ func (e *engine) runSingle(t *turn, entries []entry) {
 			t.err = errGoexit
 		}
 	}()
-	for i := range entries {
-		if a.halted() || (i > 0 && e.pool.contended() && time.Since(t.began) > turnTime) {
+	for _, piece := range pieces {
+		if !e.runPiece(t, piece, contexts[t.done.Load():]) {
 			break
 		}
-		contexts[i] = recordContext{turn: t, record: entries[i].record}
-		if err := e.call(&contexts[i], a.handler.single); err != nil {
-			t.err = err
-			break
-		}
-		t.done.Store(int32(i + 1))
 	}
 	returned = true
+}
+
+// runPiece reports whether the turn may go on.
+func (e *engine) runPiece(t *turn, records []*kgo.Record, contexts []recordContext) bool {
+	a, before := t.lane.assignment, t.done.Load()
+	for i, r := range records {
+		done := before + int32(i)
+		if a.halted() || (done > 0 && e.pool.contended() && time.Since(t.began) > turnTime) {
+			return false
+		}
+		contexts[i] = recordContext{turn: t, record: r}
+		if err := e.call(&contexts[i], a.handler.single); err != nil {
+			t.err = err
+			return false
+		}
+		t.done.Store(done + 1)
+	}
+	return true
 }
 
 func (e *engine) call(ctx *recordContext, handle duplex.Next) error {
@@ -118,12 +130,8 @@ func orTimeout(ctx context.Context, err error) error {
 	return err
 }
 
-func (e *engine) runBatch(t *turn, entries []entry) {
-	records := make([]*kgo.Record, len(entries)) // the handler may keep it
-	for i := range entries {
-		records[i] = entries[i].record
-	}
-	t.size = len(records)
+func (e *engine) runBatch(t *turn, pieces [][]*kgo.Record) {
+	records := slices.Concat(pieces...) // the handler may keep it
 	returned := false
 	defer func() {
 		if p := recover(); p != nil {

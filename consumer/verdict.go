@@ -3,6 +3,7 @@ package consumer
 import (
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kgo"
 	"go.uber.org/zap"
 
 	"github.com/duplex-go/duplex"
@@ -12,7 +13,7 @@ import (
 // judge decides what becomes of the records that a turn did not handle. The
 // assignment's mutex is held, and the ledger has what the turn finished.
 func (e *engine) judge(a *assignment, t *turn) {
-	if t.size > 0 {
+	if a.handler.batch != nil {
 		e.judgeBatch(a, t)
 		return
 	}
@@ -23,11 +24,10 @@ func (e *engine) judge(a *assignment, t *turn) {
 	if a.ctx.Err() != nil {
 		return // it was told to give up: no failure of the record
 	}
-	head := a.lane.queue.at(0)
 	v := duplex.VerdictOf(t.err)
 	if v.Kind == duplex.VerdictDrop {
-		e.dropped(a, head, v)
-		a.finishHead()
+		e.dropped(a, a.lane.queue.head(), v)
+		a.finishHeads(1)
 		a.relieve()
 		return
 	}
@@ -38,7 +38,7 @@ func (e *engine) judgeBatch(a *assignment, t *turn) {
 	if len(t.failed) > 0 && a.ctx.Err() != nil {
 		return
 	}
-	var again []entry
+	var again []slice
 	var wait time.Duration
 	var counted duplex.Verdict
 	var last error
@@ -50,23 +50,18 @@ func (e *engine) judgeBatch(a *assignment, t *turn) {
 				counted, last = v, err
 			}
 			wait = max(wait, e.wait(a, v))
-			again = append(again, a.lane.queue.popFront())
+			again = append(again, a.lane.queue.pop(1))
 			continue
 		}
 		if failed {
-			e.dropped(a, a.lane.queue.at(0), v)
+			e.dropped(a, a.lane.queue.head(), v)
 		} else {
 			e.counts.handled.Add(1)
 		}
-		done := a.lane.queue.popFront()
-		a.ledger.Finish(done.seq)
-		a.bytes -= done.size
-		a.epoch = done.record.LeaderEpoch
+		a.finishFirst(1)
 	}
 	a.moved = time.Now()
-	for i := len(again) - 1; i >= 0; i-- {
-		a.lane.queue.pushFront(again[i])
-	}
+	a.lane.queue.putBack(again)
 	if len(again) == 0 {
 		a.lane.headIsNew()
 	} else {
@@ -86,7 +81,7 @@ func (e *engine) wait(a *assignment, v duplex.Verdict) time.Duration {
 func (e *engine) tryAgain(a *assignment, n int, wait time.Duration, v duplex.Verdict, err error) {
 	l := &a.lane
 	l.headFailed(n, time.Now().Add(wait), err)
-	head := l.queue.at(0).record
+	head := l.queue.head()
 	fields := []zap.Field{
 		zap.String("topic", a.topic), zap.Int32("partition", a.partition), zap.Int64("offset", head.Offset),
 		zap.String("group", e.cfg.Group), zap.ByteString("key", head.Key), zap.Int("attempt", l.attempt), zap.Duration("wait", wait),
@@ -102,16 +97,16 @@ func (e *engine) tryAgain(a *assignment, n int, wait time.Duration, v duplex.Ver
 	l.attempt++
 }
 
-func (e *engine) dropped(a *assignment, head *entry, v duplex.Verdict) {
+func (e *engine) dropped(a *assignment, head *kgo.Record, v duplex.Verdict) {
 	e.counts.dropped.Add(1)
 	e.log.Info("a handler dropped a record",
-		zap.String("topic", a.topic), zap.Int32("partition", a.partition), zap.Int64("offset", head.record.Offset),
-		zap.String("group", e.cfg.Group), zap.ByteString("key", head.record.Key), zap.String("reason", v.Reason))
+		zap.String("topic", a.topic), zap.Int32("partition", a.partition), zap.Int64("offset", head.Offset),
+		zap.String("group", e.cfg.Group), zap.ByteString("key", head.Key), zap.String("reason", v.Reason))
 }
 
 func (e *engine) countLate(t *turn) {
 	late := int64(t.done.Load())
-	if t.size > 0 {
+	if t.lane.assignment.handler.batch != nil {
 		late = int64(t.size - len(t.failed))
 	}
 	if late > int64(t.settled) {

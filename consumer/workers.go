@@ -3,6 +3,8 @@ package consumer
 import (
 	"sync"
 	"sync/atomic"
+
+	"github.com/twmb/franz-go/pkg/kgo"
 )
 
 // pool runs lanes on at most limit goroutines. Lanes wait in one queue, first
@@ -30,7 +32,7 @@ const keptIdle = 16
 
 // worker is what one goroutine of the pool uses again and again.
 type worker struct {
-	entries []entry
+	pieces [][]*kgo.Record
 }
 
 func newPool(limit int, run func(*worker, *lane)) *pool {
