@@ -105,8 +105,9 @@ type Config struct {
 
 	// MaxLoaded is how many unfinished records may be in memory, over all
 	// partitions; each partition may hold its share, at least 64, plus the rest
-	// of one poll. Beyond that its fetching pauses. Defaults to 4 × Concurrency,
-	// at least 4,096.
+	// of one poll. Beyond that its fetching pauses. Each costs about 200 bytes
+	// beside its own; fast handlers want many, so that they wait for nobody.
+	// Defaults to 4 × Concurrency, at least 65,536.
 	MaxLoaded int
 
 	// MaxLoadedBytes bounds the keys, values and headers of the same records in
@@ -151,7 +152,7 @@ type Config struct {
 
 const (
 	maxConcurrency = 100_000
-	leastLoaded    = 4096
+	leastLoaded    = 65_536
 	leastShare     = 64
 )
 
