@@ -16,7 +16,7 @@ const (
 	linger       = 5 * time.Millisecond // async arms; sync arms do not linger
 	buffered     = 50_000               // records that a producer may hold
 	commitEvery  = time.Second
-	fetchMax     = 50 << 20
+	fetchMax     = 16 << 20
 	publishLimit = 60 * time.Second
 )
 

@@ -120,31 +120,27 @@ func (a *assignment) accept(p *kgo.FetchTopicPartition) (over bool) {
 }
 
 // load enters records into the ledger and puts those that are to be handled into
-// the lane.
+// the lane, in slices without a gap.
 func (a *assignment) load(records []*kgo.Record) {
-	start, next := 0, slice{} // next is records[start:i]
-	for i, r := range records {
-		seq, ok := a.ledger.Add(r.Offset)
-		control := ok && r.Attrs.IsControl()
-		if control {
-			a.ledger.Finish(seq)
-		}
-		if !ok || control { // read before in this assignment, or nothing to handle
-			a.line(records[start:i], next)
-			start = i + 1
+	for len(records) > 0 && records[0].Offset < a.ledger.Frontier() {
+		records = records[1:] // read before in this assignment
+	}
+	for len(records) > 0 {
+		first := records[0]
+		if first.Attrs.IsControl() {
+			if seq, ok := a.ledger.Add(first.Offset, 1); ok {
+				a.ledger.Finish(seq, 1)
+			}
+			records = records[1:]
 			continue
 		}
-		if i == start {
-			next = slice{seq: seq}
+		s := slice{bytes: recordSize(first)}
+		n := 1
+		for ; n < len(records) && records[n].Offset == first.Offset+int64(n) && !records[n].Attrs.IsControl(); n++ {
+			s.bytes += recordSize(records[n])
 		}
-		next.bytes += recordSize(r)
-	}
-	a.line(records[start:], next)
-}
-
-func (a *assignment) line(records []*kgo.Record, s slice) {
-	if len(records) > 0 {
-		s.records = records
+		s.records, records = records[:n:n], records[n:]
+		s.seq, _ = a.ledger.Add(first.Offset, n)
 		a.bytes += s.bytes
 		a.lane.queue.push(s)
 	}
@@ -248,9 +244,7 @@ func (a *assignment) finishHeads(n int) {
 func (a *assignment) finishFirst(n int) {
 	for n > 0 {
 		s := a.lane.queue.pop(n)
-		for i := range s.records {
-			a.ledger.Finish(s.seq + uint64(i))
-		}
+		a.ledger.Finish(s.seq, len(s.records))
 		a.bytes -= s.bytes
 		a.epoch = s.records[len(s.records)-1].LeaderEpoch
 		n -= len(s.records)

@@ -50,7 +50,7 @@ const (
 	DefaultStartTimeout     = 30 * time.Second
 	DefaultSessionTimeout   = 20 * time.Second
 	DefaultRebalanceTimeout = 60 * time.Second
-	DefaultFetchMaxBytes    = 50 << 20
+	DefaultFetchMaxBytes    = 16 << 20
 )
 
 // Config describes a consumer. Cluster, Group and Handlers are required; the
@@ -115,7 +115,7 @@ type Config struct {
 	MaxLoadedBytes int64
 
 	// FetchMaxBytes is the most that one broker may answer at a time, in bytes
-	// as they are on the wire. Defaults to 50 MiB.
+	// as they are on the wire. Defaults to 16 MiB.
 	FetchMaxBytes int32
 
 	// CommitInterval is how often finished work is committed; it bounds what a

@@ -51,14 +51,8 @@ func (p *Producer) giveUp(pd *pending, cause error) {
 		return
 	}
 	pd.call.early = true
-	p.tell(pd, duplex.Position{}, err)
-}
-
-// tell gives a caller that waits its result. Only who took the state to ended may
-// do it; the mutex is held.
-func (p *Producer) tell(pd *pending, position duplex.Position, err error) {
+	pd.call.tell(duplex.Position{}, err)
 	p.counts.add(err)
-	pd.call.tell(position, err)
 	p.signOff(pd.cohort, 1, int64(pd.size))
 }
 

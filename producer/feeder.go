@@ -99,7 +99,7 @@ func (p *Producer) passes(pd *pending) bool {
 	case q.flood > 0:
 		q.flood--
 	case p.cfg.Linger == NoLinger:
-	case p.gate.records > burstRecords && p.gate.records-p.callbacks.waiting() > burstRecords:
+	case p.flooded(pd):
 		q.flood = recheck - 1
 	case !q.quiet():
 		return false
@@ -112,6 +112,20 @@ func (p *Producer) passes(pd *pending) bool {
 		pd.burst = q.newest
 	}
 	return true
+}
+
+// floodRecords is how many records under way make a flood for those that nobody
+// waits for. Callers that wait are better served together for longer.
+const floodRecords = 128
+
+// flooded reports whether so much is under way that requests are full without
+// anybody's waiting.
+func (p *Producer) flooded(pd *pending) bool {
+	least := floodRecords
+	if pd.call != nil {
+		least = burstRecords
+	}
+	return p.gate.records > least && p.gate.records-p.callbacks.waiting() > least
 }
 
 // acknowledged counts a record of a burst as ended. It needs no lock: the
@@ -201,9 +215,12 @@ func (p *Producer) settled(pd *pending, r *kgo.Record, err error) {
 			zap.Int64("offset", r.Offset), zap.Error(err))
 		p.comeBack(pd)
 	case pd.call != nil:
+		waits := pd.call // pd may be another record's once it is signed off
 		p.mu.Lock()
-		defer p.mu.Unlock()
-		p.tell(pd, duplex.Position{Topic: r.Topic, Partition: r.Partition, Offset: r.Offset}, failure)
+		p.counts.add(failure)
+		p.signOff(pd.cohort, 1, int64(pd.size))
+		p.mu.Unlock()
+		waits.tell(duplex.Position{Topic: r.Topic, Partition: r.Partition, Offset: r.Offset}, failure)
 	default:
 		p.callbacks.add(callback{
 			done: pd.done, topic: r.Topic, partition: r.Partition, offset: r.Offset, size: pd.size, err: failure, cohort: pd.cohort,

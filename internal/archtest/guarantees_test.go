@@ -83,3 +83,20 @@ func testExists(root, name string) bool {
 	}
 	return false
 }
+
+// The README's figures are those of one run of the benchmark, as it printed them.
+func TestReadmeHasTheFiguresOfTheBenchmark(t *testing.T) {
+	t.Parallel()
+	readme, err := os.ReadFile(filepath.Join(root, "README.md"))
+	require.NoError(t, err)
+	printed, err := os.ReadFile(filepath.Join(root, "docs", "benchmarks.md"))
+	require.NoError(t, err)
+	rows := 0
+	for line := range strings.Lines(string(readme)) {
+		if strings.HasPrefix(line, "| produce") || strings.HasPrefix(line, "| consume") || strings.HasPrefix(line, "| Duplex ÷") {
+			rows++
+			require.Contains(t, string(printed), line, "docs/benchmarks.md does not have this line of the README")
+		}
+	}
+	require.GreaterOrEqual(t, rows, 6)
+}

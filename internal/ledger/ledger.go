@@ -8,40 +8,66 @@
 //	                    watermark = 9   frontier = 14
 package ledger
 
+import "math/bits"
+
 // Ledger is the account. Offsets are added in the order they are read and
-// finished in any order. It is not safe for concurrent use.
+// finished in any order. It takes a bit for each record, and two words for each
+// gap between offsets. It is not safe for concurrent use.
 type Ledger struct {
 	frontier int64
-	// offsets and done are rings, indexed by the sequence number that Add gave,
-	// modulo their size, a power of two. Entries live in [head, tail).
-	offsets    []int64
-	done       []uint64 // one bit each
+	// Records have sequence numbers; those in [head, tail) are in the account.
+	// Below head everything is finished.
 	head, tail uint64
 	unfinished int
+	// done is a ring of bits, indexed by sequence numbers modulo its size, a
+	// power of two of words.
+	done []uint64
+	// runs tell offsets from sequence numbers: from each one's on, both count up
+	// by one, until the next begins. runs[first] is that of head.
+	runs  []run
+	first int
 }
 
-const smallest = 64 // entries: one word of done
+type run struct {
+	seq    uint64
+	offset int64
+}
+
+// keptRuns is how many runs an account without records keeps room for.
+const keptRuns = 256
 
 // New returns the account of a partition that is read from start on.
 func New(start int64) *Ledger { return &Ledger{frontier: start} }
 
-// Add enters the next record that was read and returns its sequence number.
-// Gaps are fine: what compaction or a transaction took away is finished by
-// definition. An offset behind the frontier is not entered, and ok is false.
-func (l *Ledger) Add(offset int64) (seq uint64, ok bool) {
+// Add enters the next n records that were read, whose offsets follow each other
+// from the given one on, and returns the sequence number of the first. Gaps
+// between calls are fine: what compaction or a transaction took away is finished
+// by definition. An offset behind the frontier is not entered, and ok is false.
+func (l *Ledger) Add(offset int64, n int) (seq uint64, ok bool) {
 	if offset < l.frontier {
 		return 0, false
 	}
-	if l.tail-l.head == uint64(len(l.offsets)) {
+	for l.tail-l.head+uint64(n) > l.size() {
 		l.grow()
 	}
 	seq = l.tail
-	at := seq & uint64(len(l.offsets)-1)
-	l.offsets[at] = offset
-	l.done[at/64] &^= 1 << (at % 64)
-	l.tail++
-	l.unfinished++
-	l.frontier = offset + 1
+	if l.head == l.tail {
+		l.empty()
+	}
+	if k := len(l.runs); k == l.first || l.runs[k-1].offset+int64(seq-l.runs[k-1].seq) != offset {
+		if l.first > keptRuns && l.first > k/2 { // mostly behind head
+			l.runs, l.first = l.runs[:copy(l.runs, l.runs[l.first:])], 0
+		}
+		l.runs = append(l.runs, run{seq, offset})
+	}
+	l.tail += uint64(n)
+	for at := seq; at < l.tail; {
+		word, mask, count := l.bits(at, l.tail)
+		*word &^= mask
+		at += count
+	}
+	l.unfinished += n
+	l.frontier = offset + int64(n)
 	return seq, true
 }
 
@@ -49,26 +75,25 @@ func (l *Ledger) Add(offset int64) (seq uint64, ok bool) {
 // to read. It never moves back.
 func (l *Ledger) Skip(offset int64) { l.frontier = max(l.frontier, offset) }
 
-// Finish marks the record with this sequence number as finished. Doing it twice
-// changes nothing.
-func (l *Ledger) Finish(seq uint64) {
-	if seq < l.head || seq >= l.tail {
-		return
+// Finish marks n records as finished, those with this sequence number and the
+// following ones. Doing it twice changes nothing.
+func (l *Ledger) Finish(seq uint64, n int) {
+	for at, end := max(seq, l.head), min(seq+uint64(n), l.tail); at < end; {
+		word, mask, count := l.bits(at, end)
+		l.unfinished -= bits.OnesCount64(mask &^ *word)
+		*word |= mask
+		at += count
 	}
-	mask := uint64(len(l.offsets) - 1)
-	at := seq & mask
-	word, bit := &l.done[at/64], uint64(1)<<(at%64)
-	if *word&bit != 0 {
-		return
-	}
-	*word |= bit
-	l.unfinished--
 	for l.head < l.tail {
-		at = l.head & mask
-		if l.done[at/64]&(1<<(at%64)) == 0 {
-			return
+		word, mask, count := l.bits(l.head, l.tail)
+		if open := mask &^ *word; open != 0 {
+			l.head += uint64(bits.TrailingZeros64(open)) - l.head%64
+			break
 		}
-		l.head++
+		l.head += count
+	}
+	for l.first+1 < len(l.runs) && l.runs[l.first+1].seq <= l.head {
+		l.first++
 	}
 }
 
@@ -78,7 +103,8 @@ func (l *Ledger) Watermark() int64 {
 	if l.head == l.tail {
 		return l.frontier
 	}
-	return l.offsets[l.head&uint64(len(l.offsets)-1)]
+	r := l.runs[l.first]
+	return r.offset + int64(l.head-r.seq)
 }
 
 // Frontier is the offset below which everything was read.
@@ -87,15 +113,32 @@ func (l *Ledger) Frontier() int64 { return l.frontier }
 // Unfinished counts the records that were added and not finished.
 func (l *Ledger) Unfinished() int { return l.unfinished }
 
-func (l *Ledger) grow() {
-	size := max(smallest, 2*len(l.offsets))
-	offsets, done := make([]int64, size), make([]uint64, size/64)
-	for seq := l.head; seq < l.tail; seq++ {
-		from, to := seq&uint64(len(l.offsets)-1), seq&uint64(size-1)
-		offsets[to] = l.offsets[from]
-		if l.done[from/64]&(1<<(from%64)) != 0 {
-			done[to/64] |= 1 << (to % 64)
-		}
+func (l *Ledger) size() uint64 { return uint64(len(l.done)) * 64 }
+
+// bits returns the word that has seq's bit, and a mask of count bits: those of
+// seq and of the ones below end that are in the same word.
+func (l *Ledger) bits(seq, end uint64) (word *uint64, mask, count uint64) {
+	at := seq % 64
+	count = min(64-at, end-seq)
+	return &l.done[seq/64&uint64(len(l.done)-1)], ^uint64(0) >> (64 - count) << at, count
+}
+
+// empty forgets the runs of an account without records.
+func (l *Ledger) empty() {
+	if cap(l.runs) > keptRuns {
+		l.runs = nil
 	}
-	l.offsets, l.done = offsets, done
+	l.runs, l.first = l.runs[:0], 0
+}
+
+func (l *Ledger) grow() {
+	old := *l
+	l.done = make([]uint64, max(1, 2*len(old.done)))
+	for seq := l.head; seq < l.tail; {
+		from, mask, count := old.bits(seq, l.tail)
+		to, _, _ := l.bits(seq, l.tail)
+		*to |= *from & mask
+		seq += count
+	}
+	l.runs, l.first = append([]run(nil), l.runs[l.first:]...), 0
 }
