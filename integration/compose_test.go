@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -23,8 +24,10 @@ func TestComposeFileComesUpWhereTheProgramsLook(t *testing.T) {
 	if err := engineMissing(); err != nil {
 		withoutKafka(t, err)
 	}
-	if err := exec.CommandContext(t.Context(), "docker", "compose", "version").Run(); err != nil {
-		t.Skipf("no docker compose: %v", err)
+	for _, needed := range [][]string{{"compose", "version"}, {"info"}} { // its client may look for the engine elsewhere
+		if out, err := exec.CommandContext(t.Context(), "docker", needed...).CombinedOutput(); err != nil {
+			t.Skipf("docker %s: %v: %s", strings.Join(needed, " "), err, out)
+		}
 	}
 	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", composeAddress)
 	if err != nil {

@@ -18,6 +18,9 @@ func TestMain(m *testing.M) { os.Exit(runTests(m)) }
 // runTests owns what the tests of one run share: the engine's probe, one broker
 // and the built binaries. They are made at their first use and removed here.
 func runTests(m *testing.M) int {
+	if os.Getenv(helperVariable) != "" {
+		return m.Run() // this process is a program for another one's tests
+	}
 	log.SetDefault(log.NewNoopLogger())
 	if os.Getenv("TESTCONTAINERS_RYUK_DISABLED") == "" {
 		// sweep does the reaper's work without another image to pull.
