@@ -87,7 +87,7 @@ func TestBoardFindsWrongFigures(t *testing.T) {
 	airports, wrong := b.differing(input)
 	require.Equal(t, []int{2, 0}, []int{airports, wrong})
 	require.Equal(t, "ATL 2, avg +10 min · ORD 1, avg -3 min", b.busiest(3))
-	b.update(Departure{Origin: "XXX"})
+	b.update(Departure{Origin: "ZZZ"})
 	b.update(input[0])
 	airports, wrong = b.differing(input)
 	require.Equal(t, []int{3, 2}, []int{airports, wrong})
