@@ -22,7 +22,7 @@ const (
 	// cohortSize bounds what one record that hangs keeps of those that came with
 	// it.
 	cohortSize = 16
-	// cohortSpan is how much earlier than its time a record may expire.
+	// cohortSpan is how far from its time a record may expire.
 	cohortSpan = int64(time.Millisecond)
 )
 
@@ -31,14 +31,25 @@ const (
 type cohorts struct {
 	first, last *cohort
 	spare       *cohort
-	unwatched   bool // whoever watches deadlines sleeps until it is signalled
+	watched     int64 // when whoever watches deadlines looks again; 0 = when signalled
+}
+
+// unwatched reports whether the watcher of deadlines has to be signalled for a
+// record that expires at the given time. Nearly always the others expire earlier;
+// not so where it waited for room among many.
+func (cs *cohorts) unwatched(expires int64) bool {
+	if cs.watched != 0 && cs.watched-expires <= cohortSpan {
+		return false
+	}
+	cs.watched = expires
+	return true
 }
 
 // join gives a pending to a record that was just admitted and is to expire at the
 // given time.
 func (cs *cohorts) join(p *Producer, expires int64) *pending {
 	c := cs.last
-	if c == nil || c.used == cohortSize || expires-c.expires > cohortSpan {
+	if c == nil || c.used == cohortSize || expires-c.expires > cohortSpan || c.expires-expires > cohortSpan {
 		c = cs.open(p, expires)
 	}
 	pd := &c.pendings[c.used]
@@ -152,18 +163,21 @@ func (cs *cohorts) flush(p *Producer) (done <-chan struct{}, remaining func() in
 }
 
 // expired gives the records whose time is up to end, which ends those that have
-// not, in order. It returns when the next ones expire; 0 without any.
+// not, in the order of admission. It returns when it is to be called again; 0 for
+// never.
 func (cs *cohorts) expired(now int64, end func(pd *pending)) (next int64) {
 	for c := cs.first; c != nil; {
-		if c.expires > now && c.live > 0 {
-			return c.expires
-		}
 		following := c.next // ending the last one may take it off the list
-		for i := range c.pendings[:c.used] {
-			end(&c.pendings[i])
+		switch {
+		case c.expires <= now:
+			for i := range c.pendings[:c.used] {
+				end(&c.pendings[i])
+			}
+		case c.live > 0 && (next == 0 || c.expires < next):
+			next = c.expires
 		}
 		c = following
 	}
-	cs.unwatched = true
-	return 0
+	cs.watched = next
+	return next
 }

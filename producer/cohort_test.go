@@ -11,6 +11,7 @@ import (
 // life is what became of one record in the model.
 type life struct {
 	pd       *pending
+	expires  int64
 	told     bool // its caller knows
 	returned bool // nobody comes back to it
 }
@@ -47,13 +48,15 @@ func TestCohortsAgainstModel(t *testing.T) {
 			"join": func(t *rapid.T) {
 				for range rapid.IntRange(1, 40).Draw(t, "n") {
 					clock += rapid.SampledFrom([]int64{0, 0, 1000, cohortSpan + 1}).Draw(t, "later")
-					pd := cs.join(p, clock)
+					waited := rapid.SampledFrom([]int64{0, 0, 0, 10, 3 * cohortSpan}).Draw(t, "waited")
+					expires := max(clock-waited, 1)
+					pd := cs.join(p, expires)
 					for _, l := range lives {
 						require.False(t, l.pd == pd && !(l.told && l.returned), "memory is used again while somebody may come back to it")
 					}
 					pd.record = &kgo.Record{}
 					pd.state.Store(sent)
-					lives = append(lives, &life{pd: pd})
+					lives = append(lives, &life{pd: pd, expires: expires})
 				}
 			},
 			"answer": func(t *rapid.T) { // the promise, and then the caller
@@ -116,7 +119,17 @@ func TestCohortsAgainstModel(t *testing.T) {
 				}
 				require.Equal(t, len(open), len(due))
 				for i := range open {
-					require.Same(t, open[i], due[i], "deadlines come in the order of admission")
+					require.Same(t, open[i], due[i], "records end in the order of admission")
+				}
+				least := int64(0)
+				for _, l := range lives {
+					if !l.told && (least == 0 || l.expires < least) {
+						least = l.expires
+					}
+				}
+				if next := cs.expired(0, nil); least != 0 {
+					require.LessOrEqual(t, next-least, cohortSpan, "a deadline would be missed")
+					require.LessOrEqual(t, least-next, cohortSpan, "nothing is due so early")
 				}
 			},
 		})

@@ -70,7 +70,6 @@ func New(cfg Config) (*Producer, error) {
 	p := &Producer{
 		cfg: cfg, log: cfg.Logger.Named("producer"), made: time.Now(), stop: make(chan struct{}), sweep: make(chan struct{}, 1),
 	}
-	p.cohorts.unwatched = true
 	p.calls.New = newCall
 	p.queue.init()
 	p.callbacks.init()

@@ -35,10 +35,10 @@ func (p *Producer) admit(ctx context.Context, r *kgo.Record, h how, waits *call,
 	if err := p.enter(ctx, r.Topic, size, now, h&mayWait != 0); err != nil { // unlocked
 		return nil, err
 	}
-	pd := p.cohorts.join(p, p.clock(now)+int64(p.cfg.Timeout))
+	expires := p.clock(now) + int64(p.cfg.Timeout)
+	pd := p.cohorts.join(p, expires)
 	pd.record, pd.size, pd.call, pd.done, pd.burst = r, size, waits, done, nil
-	if p.cohorts.unwatched {
-		p.cohorts.unwatched = false
+	if p.cohorts.unwatched(expires) {
 		signal(p.sweep)
 	}
 	direct := p.enqueue(pd, h&more != 0)

@@ -4,6 +4,7 @@ package producer_test
 
 import (
 	"strconv"
+	"sync"
 	"testing"
 	"time"
 
@@ -13,10 +14,39 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/duplex-go/duplex"
 	"github.com/duplex-go/duplex/producer"
 )
 
 // Tests of docs/engine-rules.md.
+
+// Callers who waited for room are let in together, in any order; each still ends
+// at its own deadline.
+func TestVirtualDeadlinesHoldForThoseWhoWaitedForRoom(t *testing.T) {
+	inWorld(t, 1, func(t *testing.T, w *world) {
+		p := w.producer(producer.Config{Timeout: 10 * time.Second, MaxBufferedRecords: 8})
+		_, err := p.Publish(t.Context(), record("warm"))
+		require.NoError(t, err)
+		w.hang(w.cluster.Brokers[0])
+		for range 8 {
+			p.PublishAsync(t.Context(), record("fills the buffer"), func(duplex.Position, error) {})
+		}
+		var waiting sync.WaitGroup
+		for range 8 {
+			time.Sleep(time.Second)
+			waiting.Go(func() {
+				began := time.Now()
+				_, err := p.Publish(t.Context(), record("waits for room"))
+				if err == nil || time.Since(began) != 10*time.Second {
+					t.Errorf("ended after %s: %v", time.Since(began), err)
+				}
+			})
+		}
+		waiting.Wait()
+		w.heal(w.cluster.Brokers[0])
+		require.NoError(t, p.Close())
+	})
+}
 
 // Rule 23: the answer of a broker that no longer leads the partition has no hint
 // at who does.
