@@ -135,3 +135,16 @@ func TestCohortsAgainstModel(t *testing.T) {
 		})
 	})
 }
+
+// The watcher has to hear of a record that expires before all that it knows of,
+// and of no other.
+func TestWatcherIsSignalledForAnEarlierDeadline(t *testing.T) {
+	t.Parallel()
+	const second = int64(1e9)
+	var cs cohorts
+	require.True(t, cs.unwatched(20*second), "it sleeps")
+	require.False(t, cs.unwatched(20*second))
+	require.False(t, cs.unwatched(30*second))
+	require.True(t, cs.unwatched(15*second))
+	require.False(t, cs.unwatched(15*second), "it was signalled already")
+}
