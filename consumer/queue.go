@@ -65,6 +65,9 @@ func (q *queue) pop(n int) slice {
 
 // putBack puts slices, in their order, in front of the others.
 func (q *queue) putBack(slices []slice) {
+	if len(slices) == 0 {
+		return
+	}
 	for _, s := range slices {
 		q.n += len(s.records)
 	}

@@ -15,7 +15,8 @@ type cohort struct {
 	// caller was told before Kafka: it, or the feeder, will come back to them.
 	live, early int
 	flushed     []chan struct{}
-	prev, next  *cohort // next is also for cohorts that can be used again, the clean ones behind the others
+	prev, next  *cohort // next is also for cohorts that can be used again
+	dirty       bool    // it can be, and still points to records; clean ones are behind these
 }
 
 const (
@@ -126,19 +127,19 @@ func (cs *cohorts) dismiss(c *cohort) {
 	if c.early > 0 {
 		return
 	}
-	c.next, cs.spare = cs.spare, c // not clean: that waits for a quiet moment
+	c.next, cs.spare, c.dirty = cs.spare, c, true // to be cleaned in a quiet moment
 }
 
 // clean lets go of the records that cohorts which can be used again still point
 // to. It is called when nothing is under way: in a flood, another processor has
 // these lines of memory.
 func (cs *cohorts) clean() {
-	for c := cs.spare; c != nil && c.used > 0; c = c.next {
-		for i := range c.pendings[:c.used] {
+	for c := cs.spare; c != nil && c.dirty; c = c.next {
+		for i := range c.pendings { // also what it had the time before
 			pd := &c.pendings[i] // its state stays ended
 			pd.record, pd.done, pd.call, pd.burst = nil, nil, nil, nil
 		}
-		c.used = 0
+		c.used, c.dirty = 0, false
 	}
 }
 

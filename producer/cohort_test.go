@@ -83,7 +83,14 @@ func TestCohortsAgainstModel(t *testing.T) {
 				f.done, f.remaining = cs.flush(p)
 				flushes = append(flushes, f)
 			},
-			"clean": func(*rapid.T) { cs.clean() },
+			"clean": func(t *rapid.T) {
+				cs.clean()
+				for c := cs.spare; c != nil; c = c.next {
+					for i := range c.pendings {
+						require.Nil(t, c.pendings[i].record, "a record that is done with was kept")
+					}
+				}
+			},
 			"": func(t *rapid.T) {
 				for _, f := range flushes {
 					open := 0
