@@ -20,12 +20,12 @@ type Result struct {
 type batch struct {
 	producer *Producer
 	results  []Result
-	pendings []*pending // nil for those that were not admitted
+	pendings []pending // none for those that were not admitted
 	calls    []*call
 }
 
 func (p *Producer) newBatch(n int) *batch {
-	return &batch{producer: p, results: make([]Result, n), pendings: make([]*pending, n), calls: make([]*call, n)}
+	return &batch{producer: p, results: make([]Result, n), pendings: make([]pending, n), calls: make([]*call, n)}
 }
 
 // admit takes over the i-th record.
@@ -41,7 +41,7 @@ func (b *batch) await(ctx context.Context) []Result {
 	p.queue.wakeFeeder()
 	for i, pd := range b.pendings {
 		switch {
-		case pd != nil:
+		case pd.cohort != nil:
 			b.results[i].Position, b.results[i].Err = p.await(ctx, pd, b.calls[i])
 		case b.calls[i] != nil:
 			p.calls.Put(b.calls[i])

@@ -1,16 +1,34 @@
 package producer
 
-import "time"
+import (
+	"sync/atomic"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/duplex-go/duplex"
+)
 
 // A cohort are records that were admitted one right after the other. They share
 // their memory, which is used again when the last of them is done with; their
 // deadline; and their place in the order that a flush waits for.
+//
+// Publishing in the background has to cost little more than the Kafka client
+// itself, and most of what it costs is memory that is not at hand: three
+// goroutines meet at each record, on different processors, with fifty thousand
+// others in between. So there is little of it for each record, most of it is
+// shared, and what the answer to one looks up is at hand for its neighbours.
 type cohort struct {
-	producer *Producer
-	pendings [cohortSize]pending
-	used     int
-	expires  int64 // on the producer's clock
-	seq      uint64
+	states  atomic.Uint64 // see pending
+	used    int
+	records [cohortSize]*kgo.Record
+	done    [cohortSize]func(duplex.Position, error) // of asynchronous publishing; nil has failures logged
+	sizes   [cohortSize]uint32                       // as the gate counts them
+	company *[cohortSize]company                     // made for the first that is not one of a flood
+	promise func(*kgo.Record, error)                 // kgo's, of all of them
+	writes  int64                                    // produce requests that were written before it was opened
+	expires int64                                    // on the producer's clock
+	seq     uint64
 	// live counts the records whose caller was not told yet, early those whose
 	// caller was told before Kafka: it, or the feeder, will come back to them.
 	live, early int
@@ -46,17 +64,42 @@ func (cs *cohorts) unwatched(expires int64) bool {
 	return true
 }
 
-// join gives a pending to a record that was just admitted and is to expire at the
-// given time.
-func (cs *cohorts) join(p *Producer, expires int64) *pending {
+// join gives a place to a record that was just admitted and is to expire at the
+// given time. Its state is still to begin.
+func (cs *cohorts) join(p *Producer, expires int64, r *kgo.Record, done func(duplex.Position, error), size uint32) pending {
 	c := cs.last
 	if c == nil || c.used == cohortSize || expires-c.expires > cohortSpan || c.expires-expires > cohortSpan {
 		c = cs.open(p, expires)
 	}
-	pd := &c.pendings[c.used]
+	i := c.used
+	c.records[i], c.done[i], c.sizes[i] = r, done, size
 	c.used++
 	c.live++
-	return pd
+	return pending{c, i}
+}
+
+// accompany says what belongs to a record that is not one of a flood.
+func (pd pending) accompany(with company) {
+	if pd.cohort.company == nil {
+		pd.cohort.company = new([cohortSize]company)
+	}
+	pd.cohort.company[pd.i] = with
+}
+
+// place finds a record that kgo has. Nobody but the owner of a record has sent it
+// twice at once; then either will do, but one that has not ended rather.
+func (c *cohort) place(r *kgo.Record) pending {
+	states, at := c.states.Load(), 0
+	for i := range c.records {
+		if c.records[i] != r {
+			continue
+		}
+		at = i
+		if stateOf(states, i) == sent {
+			break
+		}
+	}
+	return pending{c, at}
 }
 
 // joinEnded counts a record that ended without having been admitted.
@@ -72,15 +115,13 @@ func (cs *cohorts) joinEnded(p *Producer) *cohort {
 func (cs *cohorts) open(p *Producer, expires int64) *cohort {
 	c := cs.spare
 	if c == nil {
-		c = &cohort{producer: p}
-		for i := range c.pendings {
-			pd := &c.pendings[i]
-			pd.cohort, pd.promise = c, pd.settle
-		}
+		c = &cohort{}
+		c.promise = func(r *kgo.Record, err error) { p.settled(c.place(r), r, err) }
 	} else {
 		cs.spare, c.next, c.used = c.next, nil, 0
+		c.states.Store(0)
 	}
-	c.expires = expires
+	c.expires, c.writes = expires, p.writes.Load()
 	before := cs.last
 	c.prev, cs.last = before, c
 	if before == nil {
@@ -135,11 +176,9 @@ func (cs *cohorts) dismiss(c *cohort) {
 // these lines of memory.
 func (cs *cohorts) clean() {
 	for c := cs.spare; c != nil && c.dirty; c = c.next {
-		for i := range c.pendings { // also what it had the time before
-			pd := &c.pendings[i] // its state stays ended
-			pd.record, pd.done, pd.call, pd.burst = nil, nil, nil, nil
-		}
-		c.used, c.dirty = 0, false
+		clear(c.records[:]) // also what it had the time before
+		clear(c.done[:])
+		c.company, c.used, c.dirty = nil, 0, false
 	}
 }
 
@@ -166,13 +205,13 @@ func (cs *cohorts) flush(p *Producer) (done <-chan struct{}, remaining func() in
 // expired gives the records whose time is up to end, which ends those that have
 // not, in the order of admission. It returns when it is to be called again; 0 for
 // never.
-func (cs *cohorts) expired(now int64, end func(pd *pending)) (next int64) {
+func (cs *cohorts) expired(now int64, end func(pd pending)) (next int64) {
 	for c := cs.first; c != nil; {
 		following := c.next // ending the last one may take it off the list
 		switch {
 		case c.expires <= now:
-			for i := range c.pendings[:c.used] {
-				end(&c.pendings[i])
+			for i := range c.used {
+				end(pending{c, i})
 			}
 		case c.live > 0 && (next == 0 || c.expires < next):
 			next = c.expires

@@ -10,7 +10,8 @@ import (
 
 // life is what became of one record in the model.
 type life struct {
-	pd       *pending
+	pd       pending
+	record   *kgo.Record
 	expires  int64
 	told     bool // its caller knows
 	returned bool // nobody comes back to it
@@ -50,31 +51,38 @@ func TestCohortsAgainstModel(t *testing.T) {
 					clock += rapid.SampledFrom([]int64{0, 0, 1000, cohortSpan + 1}).Draw(t, "later")
 					waited := rapid.SampledFrom([]int64{0, 0, 0, 10, 3 * cohortSpan}).Draw(t, "waited")
 					expires := max(clock-waited, 1)
-					pd := cs.join(p, expires)
+					r := &kgo.Record{}
+					pd := cs.join(p, expires, r, nil, 0)
 					for _, l := range lives {
 						require.False(t, l.pd == pd && !(l.told && l.returned), "memory is used again while somebody may come back to it")
 					}
-					pd.record = &kgo.Record{}
-					pd.state.Store(sent)
-					lives = append(lives, &life{pd: pd, expires: expires})
+					if rapid.Bool().Draw(t, "flood") {
+						pd.begin(sentBit | floodBit)
+					} else {
+						pd.accompany(company{call: &call{}})
+						pd.begin(sentBit)
+					}
+					lives = append(lives, &life{pd: pd, record: r, expires: expires})
 				}
 			},
 			"answer": func(t *rapid.T) { // the promise, and then the caller
 				l := pick(t, func(l *life) bool { return !l.told && !l.returned })
-				l.pd.state.Store(ended)
+				require.Equal(t, l.pd, l.pd.cohort.place(l.record), "Kafka's answer finds its record")
+				require.Equal(t, sent, l.pd.end())
 				l.told, l.returned = true, true
 				cs.told(l.pd.cohort, 1)
 			},
 			"give up": func(t *rapid.T) {
 				l := pick(t, func(l *life) bool { return !l.told })
-				_, ok := l.pd.end()
-				require.True(t, ok)
+				require.Equal(t, sent, l.pd.end())
 				l.pd.cohort.early++
 				l.told = true
 				cs.told(l.pd.cohort, 1)
 			},
 			"come back": func(t *rapid.T) {
 				l := pick(t, func(l *life) bool { return l.told && !l.returned })
+				require.Equal(t, l.pd, l.pd.cohort.place(l.record), "Kafka's answer finds its record")
+				require.Equal(t, ended, l.pd.end())
 				l.returned = true
 				cs.returned(l.pd.cohort)
 			},
@@ -86,9 +94,8 @@ func TestCohortsAgainstModel(t *testing.T) {
 			"clean": func(t *rapid.T) {
 				cs.clean()
 				for c := cs.spare; c != nil; c = c.next {
-					for i := range c.pendings {
-						require.Nil(t, c.pendings[i].record, "a record that is done with was kept")
-					}
+					require.Equal(t, [cohortSize]*kgo.Record{}, c.records, "a record that is done with was kept")
+					require.Nil(t, c.company)
 				}
 			},
 			"": func(t *rapid.T) {
@@ -109,16 +116,17 @@ func TestCohortsAgainstModel(t *testing.T) {
 				}
 				for _, l := range lives {
 					if !l.told {
-						require.NotNil(t, l.pd.record, "a record that is under way was let go of")
+						require.Same(t, l.record, l.pd.record(), "a record that is under way was let go of")
+						require.Equal(t, sent, l.pd.state())
 					}
 				}
-				var due []*pending
-				cs.expired(1<<62, func(pd *pending) {
-					if pd.state.Load() != ended {
+				var due []pending
+				cs.expired(1<<62, func(pd pending) {
+					if pd.state() != ended {
 						due = append(due, pd)
 					}
 				})
-				var open []*pending
+				var open []pending
 				for _, l := range lives {
 					if !l.told {
 						open = append(open, l.pd)
@@ -126,7 +134,7 @@ func TestCohortsAgainstModel(t *testing.T) {
 				}
 				require.Equal(t, len(open), len(due))
 				for i := range open {
-					require.Same(t, open[i], due[i], "records end in the order of admission")
+					require.Equal(t, open[i], due[i], "records end in the order of admission")
 				}
 				least := int64(0)
 				for _, l := range lives {

@@ -33,27 +33,36 @@ func (p *Producer) watchDeadlines() {
 func (p *Producer) expire(now int64, cause error) (next int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.cohorts.expired(now, func(pd *pending) { p.giveUp(pd, cause) })
+	return p.cohorts.expired(now, func(pd pending) { p.giveUp(pd, cause) })
 }
 
 // giveUp ends a pending that has not ended, before Kafka has answered. The mutex
 // is held.
-func (p *Producer) giveUp(pd *pending, cause error) {
-	was, ok := pd.end()
-	if !ok {
+func (p *Producer) giveUp(pd pending, cause error) {
+	was := pd.end()
+	if was == ended {
 		return
 	}
-	pd.cohort.early++
-	topic := pd.record.Topic
+	c := pd.cohort
+	c.early++
+	topic := pd.record().Topic
 	err := gaveUp(topic, was, cause)
-	if pd.call == nil {
-		p.callbacks.add(callback{done: pd.done, topic: topic, err: err, cohort: pd.cohort, size: pd.size})
+	with := pd.company()
+	if with == nil || with.call == nil {
+		p.callbacks.add(callback{done: c.done[pd.i], topic: topic, err: err, cohort: c, size: pd.size()})
 		return
 	}
-	pd.call.early = true
-	pd.call.tell(duplex.Position{}, err)
+	with.call.early = true
+	with.call.tell(duplex.Position{}, err)
 	p.counts.add(err)
-	p.signOff(pd.cohort, 1, int64(pd.size))
+	p.callerTold(pd)
+}
+
+// callerTold signs off a record whose caller waits, and is told now. The mutex is
+// held.
+func (p *Producer) callerTold(pd pending) {
+	pd.company().call = nil // the caller must not take the next record here for its own
+	p.signOff(pd.cohort, 1, int64(pd.size()))
 }
 
 // signOff takes records of a cohort out of the books: their callers were told. The

@@ -26,8 +26,8 @@ import (
 // It is one queue for all kinds of publishing, so that records are given to kgo in
 // the order of the calls. The producer's mutex guards it.
 type queue struct {
-	items   []*pending
-	spare   []*pending
+	items   []pending
+	spare   []pending
 	bytes   int64
 	since   time.Time // when the first of items came
 	newest  *burst
@@ -68,16 +68,16 @@ func (q *queue) quiet() bool { return q.newest.ended.Load() == int64(q.newest.se
 
 // enqueue takes a record over. If it returns true, the caller must hand it to kgo
 // itself, at once. The mutex is held.
-func (p *Producer) enqueue(pd *pending, more bool) (direct bool) {
+func (p *Producer) enqueue(pd pending, waits *call, more bool) (direct bool) {
 	q := &p.queue
-	if len(q.items) == 0 && !q.feeding && !more && p.passes(pd) {
-		pd.state.Store(sent)
+	if len(q.items) == 0 && !q.feeding && !more && p.passes(pd, waits) {
 		return true
 	}
-	pd.state.Store(held)
+	pd.accompany(company{call: waits})
+	pd.begin(0)
 	q.items = append(q.items, pd)
 	before := q.bytes
-	q.bytes += int64(pd.size)
+	q.bytes += int64(pd.size())
 	if len(q.items) == 1 {
 		q.since = time.Now()
 		q.holding.Store(true)
@@ -92,25 +92,33 @@ func (p *Producer) enqueue(pd *pending, more bool) (direct bool) {
 }
 
 // passes reports whether a record need not be held back: nothing is under way,
-// or so much that requests are full without its waiting.
-func (p *Producer) passes(pd *pending) bool {
+// or so much that requests are full without its waiting. Then it begins as sent.
+func (p *Producer) passes(pd pending, waits *call) bool {
 	q := &p.queue
+	flood := q.flood > 0 || (p.cfg.Linger != NoLinger && p.flooded(waits))
+	var b *burst
 	switch {
 	case q.flood > 0:
 		q.flood--
-	case p.cfg.Linger == NoLinger:
-	case p.flooded(pd):
+	case flood:
 		q.flood = recheck - 1
+	case p.cfg.Linger == NoLinger:
 	case !q.quiet():
 		return false
-	case pd.call != nil:
-		q.newest = &pd.call.alone
-		q.newest.begin(1)
-		pd.burst = q.newest
 	default:
-		q.newest = &burst{sent: 1}
-		pd.burst = q.newest
+		b = &burst{}
+		if waits != nil {
+			b = &waits.alone
+		}
+		b.begin(1)
+		q.newest = b
 	}
+	if flood && waits == nil {
+		pd.begin(sentBit | floodBit)
+		return true
+	}
+	pd.accompany(company{call: waits, burst: b, writes: p.writes.Load()})
+	pd.begin(sentBit)
 	return true
 }
 
@@ -120,9 +128,9 @@ const floodRecords = 128
 
 // flooded reports whether so much is under way that requests are full without
 // anybody's waiting.
-func (p *Producer) flooded(pd *pending) bool {
+func (p *Producer) flooded(waits *call) bool {
 	least := floodRecords
-	if pd.call != nil {
+	if waits != nil {
 		least = burstRecords
 	}
 	return p.gate.records > least && p.gate.records-p.callbacks.waiting() > least
@@ -141,7 +149,7 @@ func (q *queue) acknowledged(b *burst) {
 
 // take returns the next burst, or, without one, how long to wait for it; 0 means
 // until woken.
-func (q *queue) take(linger time.Duration) (items []*pending, wait time.Duration) {
+func (q *queue) take(linger time.Duration) (items []pending, wait time.Duration) {
 	q.feeding = false
 	if len(q.items) == 0 {
 		return nil, 0
@@ -184,53 +192,58 @@ func (p *Producer) feed() {
 	}
 }
 
-func (p *Producer) handOver(items []*pending, b *burst) {
+func (p *Producer) handOver(items []pending, b *burst) {
 	writes := p.writes.Load()
 	for i, pd := range items {
-		items[i] = nil
-		pd.burst, pd.writes = b, writes
-		if !pd.state.CompareAndSwap(held, sent) {
+		items[i] = pending{}
+		with := pd.company()
+		with.burst, with.writes = b, writes
+		if !pd.hand() {
 			p.queue.acknowledged(b) // withdrawn
 			p.comeBack(pd)
 			continue
 		}
-		p.client.Produce(context.Background(), pd.record, pd.promise)
+		p.client.Produce(context.Background(), pd.record(), pd.cohort.promise)
 	}
 	p.mu.Lock()
 	p.queue.spare = items[:0]
 	p.mu.Unlock()
 }
 
-// settled is called from kgo's promises, see pending.settle.
-func (p *Producer) settled(pd *pending, r *kgo.Record, err error) {
+// settled is told what became of a record. It runs on kgo's one goroutine for
+// promises and must neither block nor run code of users (engine rule 26).
+func (p *Producer) settled(pd pending, r *kgo.Record, err error) {
 	var failure error
 	if err != nil {
 		failure = p.outcome(pd, err)
 	}
-	p.queue.acknowledged(pd.burst)
+	c, with := pd.cohort, pd.company()
+	if with != nil {
+		p.queue.acknowledged(with.burst)
+	}
 	switch {
-	case !pd.state.CompareAndSwap(sent, ended):
+	case pd.end() == ended:
 		p.late.Add(1)
 		p.log.Debug("an answer came after its deadline", zap.String("topic", r.Topic), zap.Int32("partition", r.Partition),
 			zap.Int64("offset", r.Offset), zap.Error(err))
 		p.comeBack(pd)
-	case pd.call != nil:
-		waits := pd.call // pd may be another record's once it is signed off
+	case with != nil && with.call != nil:
+		waits := with.call
 		p.mu.Lock()
 		p.counts.add(failure)
-		p.signOff(pd.cohort, 1, int64(pd.size))
+		p.callerTold(pd)
 		p.mu.Unlock()
 		waits.tell(duplex.Position{Topic: r.Topic, Partition: r.Partition, Offset: r.Offset}, failure)
 	default:
 		p.callbacks.add(callback{
-			done: pd.done, topic: r.Topic, partition: r.Partition, offset: r.Offset, size: pd.size, err: failure, cohort: pd.cohort,
+			done: c.done[pd.i], topic: r.Topic, partition: r.Partition, offset: r.Offset, size: c.sizes[pd.i], err: failure, cohort: c,
 		})
 	}
 }
 
 // comeBack is called once for a pending that was given up, by whoever had it
 // then.
-func (p *Producer) comeBack(pd *pending) {
+func (p *Producer) comeBack(pd pending) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.cohorts.returned(pd.cohort)

@@ -34,21 +34,25 @@ import (
 //
 // Everything else is [duplex.ErrOutcomeUnknown], beside whatever code the error
 // has.
-func (p *Producer) outcome(pd *pending, err error) error {
-	op := fmt.Sprintf("producer: publishing to %q", pd.record.Topic)
+func (p *Producer) outcome(pd pending, err error) error {
+	topic, writes := pd.record().Topic, pd.cohort.writes // of a flood, the cohort's will do: it is no larger
+	if with := pd.company(); with != nil {
+		writes = with.writes
+	}
+	op := fmt.Sprintf("producer: publishing to %q", topic)
 	explained := kafka.Explain(op, err)
 	e, ok := errors.AsType[*duplex.Error](explained)
 	if !ok {
 		e = &duplex.Error{Op: op, Err: err}
 	}
-	if bad := duplex.ValidateTopicName(pd.record.Topic); bad != nil && errors.Is(e, duplex.ErrUnknownTopic) {
+	if bad := duplex.ValidateTopicName(topic); bad != nil && errors.Is(e, duplex.ErrUnknownTopic) {
 		e.Codes, e.Err, e.Hint = []duplex.Code{duplex.ErrInvalidTopic}, bad, "" // no topic has this name
 		return e
 	}
-	if errors.Is(err, kerr.MessageTooLarge) && p.writes.Load() != pd.writes {
+	if errors.Is(err, kerr.MessageTooLarge) && p.writes.Load() != writes {
 		e.Hint = "send less, or raise max.message.bytes of the topic; with Config.MaxRecordBytes at that limit, a record that is too large is refused alone"
 	}
-	if !ofTheRecordAlone(err) && p.writes.Load() != pd.writes {
+	if !ofTheRecordAlone(err) && p.writes.Load() != writes {
 		e.Codes = append([]duplex.Code{duplex.ErrOutcomeUnknown}, e.Codes...)
 		return e
 	}
@@ -92,7 +96,7 @@ func refused(topic string, code duplex.Code, hint string, err error) error {
 
 // gaveUp is the result of a publish that ends at its deadline, or with its
 // caller, in the given state.
-func gaveUp(topic string, was uint32, cause error) error {
+func gaveUp(topic string, was state, cause error) error {
 	if was == sent {
 		return refused(topic, duplex.ErrOutcomeUnknown, "the record was handed over and may still be stored, once", cause)
 	}

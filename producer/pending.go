@@ -1,8 +1,6 @@
 package producer
 
 import (
-	"sync/atomic"
-
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/duplex-go/duplex"
@@ -10,7 +8,7 @@ import (
 
 // A pending is one record from its admission until its caller has the result and
 // Kafka has answered, or will never be asked. Whoever takes its state to ended
-// gives the caller the result.
+// gives the caller the result. What there is to know of it lies in its cohort.
 //
 //	           room            burst             ack, refusal
 //	waiting ────────► held ─────────────► sent ───────────────► ended ► callback
@@ -18,45 +16,78 @@ import (
 //	   │ deadline       │ deadline          ▼
 //	   ▼                ▼                 ended as unknown; what Kafka says later
 //	 ended: nowhere   ended: nowhere      is counted
-//
-// Publishing in the background has to cost little more than the Kafka client
-// itself, and most of what it costs is memory that is not at hand: three
-// goroutines meet at each record, on different processors. So a pending is one
-// line of their caches, and those of one cohort lie side by side.
 type pending struct {
-	state   atomic.Uint32
-	size    uint32                       // as the gate counts it
-	record  *kgo.Record                  // while it is held, and for its topic
-	done    func(duplex.Position, error) // of asynchronous publishing; nil has failures logged
-	call    *call                        // who waits, of synchronous publishing
-	burst   *burst                       // that it was handed over in; nil if it joined a flood
-	writes  int64                        // produce requests that were written before it was sent
-	cohort  *cohort                      // that it is a part of, for good
-	promise func(*kgo.Record, error)     // settle, bound for good
+	cohort *cohort // nil: none
+	i      int
 }
 
+type state uint8
+
 const (
-	ended uint32 = iota // the caller has, or is about to get, the result
-	held                // in the queue; kgo knows nothing of it
-	sent                // given to kgo
+	ended state = iota // the caller has, or is about to get, the result
+	held               // in the queue; kgo knows nothing of it
+	sent               // given to kgo
 )
 
-// end takes the state to ended and returns what it was; ok is false if it was
-// that already.
-func (pd *pending) end() (was uint32, ok bool) {
+// The states of a cohort's records are bits of one word, each group of bits at
+// the record's place.
+const (
+	openBit  uint64 = 1                     // it has not ended
+	sentBit         = openBit << cohortSize // it was given to kgo
+	floodBit        = sentBit << cohortSize // it is one of a flood: nobody waits, and it has no company
+)
+
+func stateOf(states uint64, i int) state {
+	switch {
+	case states&(openBit<<i) == 0:
+		return ended
+	case states&(sentBit<<i) == 0:
+		return held
+	}
+	return sent
+}
+
+func (pd pending) state() state { return stateOf(pd.cohort.states.Load(), pd.i) }
+
+// begin says what state it begins with. It is ended before.
+func (pd pending) begin(bits uint64) { pd.cohort.states.Or((openBit | bits) << pd.i) }
+
+// hand takes the state from held to sent, and reports whether it was held.
+func (pd pending) hand() bool {
 	for {
-		if was = pd.state.Load(); was == ended {
-			return was, false
+		was := pd.cohort.states.Load()
+		if stateOf(was, pd.i) != held {
+			return false
 		}
-		if pd.state.CompareAndSwap(was, ended) {
-			return was, true
+		if pd.cohort.states.CompareAndSwap(was, was|sentBit<<pd.i) {
+			return true
 		}
 	}
 }
 
-// settle is kgo's promise: it runs on kgo's one goroutine for promises and must
-// neither block nor run code of users (engine rule 26).
-func (pd *pending) settle(r *kgo.Record, err error) { pd.cohort.producer.settled(pd, r, err) }
+// end takes the state to ended and returns what it was.
+func (pd pending) end() (was state) {
+	return stateOf(pd.cohort.states.And(^((openBit | sentBit) << pd.i)), pd.i)
+}
+
+func (pd pending) record() *kgo.Record { return pd.cohort.records[pd.i] }
+
+func (pd pending) size() uint32 { return pd.cohort.sizes[pd.i] }
+
+// A company is what belongs to a record that is not one of a flood.
+type company struct {
+	call   *call  // who waits, of synchronous publishing, and was not told
+	burst  *burst // that it was handed over in
+	writes int64  // produce requests that were written before it was sent
+}
+
+// company returns nil for one of a flood, or whose memory was let go of.
+func (pd pending) company() *company {
+	if pd.cohort.states.Load()&(floodBit<<pd.i) != 0 || pd.cohort.company == nil {
+		return nil
+	}
+	return &pd.cohort.company[pd.i]
+}
 
 // A call is a caller that waits.
 type call struct {

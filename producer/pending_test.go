@@ -24,12 +24,13 @@ func idle() *Producer {
 }
 
 // send admits a record as if it had been given to kgo.
-func (p *Producer) send(c *call) *pending {
+func (p *Producer) send(c *call) pending {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	pd := p.cohorts.join(p, int64(time.Minute))
-	pd.record, pd.call, pd.done, pd.burst = &kgo.Record{Topic: "orders"}, c, nil, nil
-	pd.state.Store(sent)
+	pd := p.cohorts.join(p, int64(time.Minute), &kgo.Record{Topic: "orders"}, nil, 0)
+	c.alone.begin(1)
+	pd.accompany(company{call: c, burst: &c.alone})
+	pd.begin(sentBit)
 	p.gate.take(0)
 	return pd
 }
@@ -42,9 +43,9 @@ func TestCallerThatIsLateGivesUpNobodyElse(t *testing.T) {
 		p := idle()
 		first := p.newCall()
 		pd := p.send(first)
-		p.settled(pd, pd.record, nil)
+		p.settled(pd, pd.record(), nil)
 		p.cohorts.flush(p) // its cohort is complete, and empty
-		var next []*pending
+		var next []pending
 		for range 3 * cohortSize {
 			next = append(next, p.send(p.newCall()))
 		}
@@ -54,7 +55,7 @@ func TestCallerThatIsLateGivesUpNobodyElse(t *testing.T) {
 		_, err := p.await(ctx, pd, first)
 		require.NoError(t, err)
 		for _, other := range next {
-			require.Equal(t, sent, other.state.Load())
+			require.Equal(t, sent, other.state())
 		}
 	}
 }
@@ -66,8 +67,6 @@ func TestLateAnswerReturnsTheMemory(t *testing.T) {
 	p := idle()
 	c := p.newCall()
 	pd := p.send(c)
-	pd.burst = &c.alone
-	c.alone.begin(1)
 	ctx, cancel := context.WithCancelCause(t.Context())
 	cancel(errors.New("enough"))
 	_, err := p.await(ctx, pd, c)
@@ -76,7 +75,7 @@ func TestLateAnswerReturnsTheMemory(t *testing.T) {
 	require.Equal(t, 1, pd.cohort.early)
 	require.NotSame(t, c, p.newCall(), "kgo will still come back to the call's burst")
 
-	p.settled(pd, pd.record, nil)
+	p.settled(pd, pd.record(), nil)
 	require.Zero(t, pd.cohort.early)
 	require.Equal(t, int64(1), p.late.Load())
 	require.Equal(t, counts{unknown: 1}, p.counts)

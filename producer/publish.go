@@ -22,9 +22,9 @@ const (
 // admit takes a record over: checks, room, and into the queue or to kgo. Its
 // result goes to the caller that waits, or to done without one. An error means
 // that it was not taken over.
-func (p *Producer) admit(ctx context.Context, r *kgo.Record, h how, waits *call, done func(duplex.Position, error)) (*pending, error) {
+func (p *Producer) admit(ctx context.Context, r *kgo.Record, h how, waits *call, done func(duplex.Position, error)) (pending, error) {
 	if err := p.prepare(ctx, r); err != nil {
-		return nil, err
+		return pending{}, err
 	}
 	now := time.Now()
 	if r.Timestamp.IsZero() {
@@ -33,21 +33,17 @@ func (p *Producer) admit(ctx context.Context, r *kgo.Record, h how, waits *call,
 	size := recordSize(r)
 	p.mu.Lock()
 	if err := p.enter(ctx, r.Topic, size, now, h&mayWait != 0); err != nil { // unlocked
-		return nil, err
+		return pending{}, err
 	}
 	expires := p.clock(now) + int64(p.cfg.Timeout)
-	pd := p.cohorts.join(p, expires)
-	pd.record, pd.size, pd.call, pd.done, pd.burst = r, size, waits, done, nil
+	pd := p.cohorts.join(p, expires, r, done, size)
 	if p.cohorts.unwatched(expires) {
 		signal(p.sweep)
 	}
-	direct := p.enqueue(pd, h&more != 0)
-	if direct {
-		pd.writes = p.writes.Load()
-	}
+	direct, promise := p.enqueue(pd, waits, h&more != 0), pd.cohort.promise
 	p.mu.Unlock()
 	if direct {
-		p.client.Produce(context.Background(), r, pd.promise) //nolint:contextcheck // a caller's would cancel its neighbours (engine rule 21)
+		p.client.Produce(context.Background(), r, promise) //nolint:contextcheck // a caller's would cancel its neighbours (engine rule 21)
 	}
 	return pd, nil
 }
@@ -88,12 +84,12 @@ func recordSize(r *kgo.Record) uint32 {
 }
 
 // await waits for the result of a pending, or for its caller's end.
-func (p *Producer) await(ctx context.Context, pd *pending, c *call) (duplex.Position, error) {
+func (p *Producer) await(ctx context.Context, pd pending, c *call) (duplex.Position, error) {
 	select {
 	case <-c.wait:
 	case <-ctx.Done():
 		p.mu.Lock()
-		if pd.call == c { // or it was told, and pd is another record's by now
+		if with := pd.company(); with != nil && with.call == c { // or it was told, and pd is another record's by now
 			p.giveUp(pd, context.Cause(ctx))
 		}
 		p.mu.Unlock()
