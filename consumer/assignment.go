@@ -8,6 +8,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/duplex-go/duplex/internal/commitmeta"
 	"github.com/duplex-go/duplex/internal/ledger"
 )
 
@@ -35,8 +36,12 @@ type assignment struct {
 	mu     sync.Mutex
 	closed bool
 	ledger *ledger.Ledger
-	lane   lane
-	turn   *turn // at work now; nil if none
+	// read is the offset that reading goes on from: the ledger's frontier, unless
+	// what a former owner has read is still being read again.
+	read  int64
+	heads []commitmeta.Head // of the former owner's, that were not read again yet
+	lane  lane
+	turn  *turn // at work now; nil if none
 	// after is a former assignment of this partition whose handler has not
 	// returned: nothing starts before it does.
 	after *assignment
@@ -47,9 +52,10 @@ type assignment struct {
 	bytes     int64 // in the lane
 	over      bool  // over its share; fetching is to be held or is paused
 	paused    bool
-	epoch     int32 // leader epoch of the last finished record
-	committed int64 // as the broker acknowledged it; -1 if never
-	end       int64 // of the log, as of the last fetch; -1 if not known
+	epoch     int32  // leader epoch of the last finished record
+	committed int64  // as the broker acknowledged it; -1 if never
+	metadata  string // beside it
+	end       int64  // of the log, as of the last fetch; -1 if not known
 	moved     time.Time
 }
 
@@ -58,16 +64,16 @@ type opening struct {
 	topic      string
 	partition  int32
 	generation int32
-	origin     int32
 	offset     int64
 	committed  int64
 	epoch      int32
+	meta       commitmeta.Meta // of the committed offset
 }
 
 func newAssignment(e *engine, o opening) *assignment {
 	a := &assignment{
-		engine: e, topic: o.topic, partition: o.partition, generation: o.generation, origin: o.origin,
-		handler: e.routes[o.topic], ledger: ledger.New(o.offset),
+		engine: e, topic: o.topic, partition: o.partition, generation: o.generation, origin: o.meta.Partitions,
+		handler: e.routes[o.topic], ledger: ledger.Restore(o.offset, o.meta.Runs), read: o.offset, heads: o.meta.Heads,
 		epoch: o.epoch, committed: o.committed, end: -1, moved: time.Now(),
 	}
 	a.lane.assignment, a.lane.attempt = a, 1
@@ -122,9 +128,16 @@ func (a *assignment) accept(p *kgo.FetchTopicPartition) (over bool) {
 // load enters records into the ledger and puts those that are to be handled into
 // the lane, in slices without a gap.
 func (a *assignment) load(records []*kgo.Record) {
-	for len(records) > 0 && records[0].Offset < a.ledger.Frontier() {
+	for len(records) > 0 && records[0].Offset < a.read {
 		records = records[1:] // read before in this assignment
 	}
+	if len(records) == 0 {
+		return
+	}
+	if records = a.reload(records); len(records) == 0 {
+		return
+	}
+	defer func() { a.read = a.ledger.Frontier() }()
 	for len(records) > 0 {
 		first := records[0]
 		if first.Attrs.IsControl() {
@@ -349,21 +362,28 @@ func (a *assignment) close(cause error) (running bool) {
 	return a.turn != nil
 }
 
-// watermark is what may be committed now, and whether it differs from what the
-// broker has.
-func (a *assignment) watermark() (at kgo.EpochOffset, changed bool) {
+// progress is what may be committed now: the watermark, and what is beside it.
+type progress struct {
+	assignment *assignment
+	at         kgo.EpochOffset
+	metadata   string
+}
+
+// progress reports also whether it differs from what the broker has.
+func (a *assignment) progress() (p progress, changed bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.closed {
-		return kgo.EpochOffset{}, false
+		return progress{}, false
 	}
 	a.settle()
-	w := a.ledger.Watermark()
-	return kgo.EpochOffset{Epoch: a.epoch, Offset: w}, w != a.committed
+	p = progress{a, kgo.EpochOffset{Epoch: a.epoch, Offset: a.ledger.Watermark()}, commitmeta.Encode(a.meta())}
+	return p, p.at.Offset != a.committed || p.metadata != a.metadata
 }
 
-func (a *assignment) acknowledged(offset int64) {
+func (p progress) acknowledged() {
+	a := p.assignment
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.committed = offset
+	a.committed, a.metadata = p.at.Offset, p.metadata
 }

@@ -39,16 +39,18 @@ func (c *committer) init(e *engine) {
 // now asks for a commit before the interval is over.
 func (c *committer) now() { signal(c.wanted) }
 
-func (c *committer) origin(topic string, partition int32) int32 {
+// meta is what stands beside the committed offset of a partition; nothing if it is
+// not ours.
+func (c *committer) meta(topic string, partition int32) commitmeta.Meta {
 	m, err := commitmeta.Decode(c.metadata[place{topic, partition}])
 	if err == nil {
-		return m.Partitions
+		return m
 	}
 	if !errors.Is(err, commitmeta.ErrForeign) {
 		c.engine.log.Warn("the metadata of a committed offset is not readable, and ignored",
 			zap.String("topic", topic), zap.Int32("partition", partition), zap.Error(err))
 	}
-	return 0
+	return commitmeta.Meta{}
 }
 
 func (c *committer) run(ctx context.Context) {
@@ -98,17 +100,17 @@ func (c *committer) commit(ctx context.Context, assignments []*assignment) error
 		return fmt.Errorf("consumer: committing offsets: waiting for the commit before: %w", context.Cause(ctx))
 	}
 	offsets := map[string]map[int32]kgo.EpochOffset{}
-	sent := map[place]*assignment{}
+	sent := map[place]progress{}
 	for _, a := range assignments {
-		at, changed := a.watermark()
+		p, changed := a.progress()
 		if !changed {
 			continue
 		}
 		if offsets[a.topic] == nil {
 			offsets[a.topic] = map[int32]kgo.EpochOffset{}
 		}
-		offsets[a.topic][a.partition] = at
-		sent[place{a.topic, a.partition}] = a
+		offsets[a.topic][a.partition] = p.at
+		sent[place{a.topic, a.partition}] = p
 	}
 	if len(sent) == 0 {
 		return nil
@@ -120,20 +122,20 @@ func (c *committer) commit(ctx context.Context, assignments []*assignment) error
 			failure = kafka.Explain("consumer: committing offsets", err)
 			return
 		}
-		failure = c.acknowledge(resp, offsets, sent)
+		failure = c.acknowledge(resp, sent)
 	})
 	return failure
 }
 
-func (c *committer) acknowledge(resp *kmsg.OffsetCommitResponse, offsets map[string]map[int32]kgo.EpochOffset, sent map[place]*assignment) error {
+func (c *committer) acknowledge(resp *kmsg.OffsetCommitResponse, sent map[place]progress) error {
 	var errs []error
 	kafka.CommitErrors(resp, func(topic string, partition int32, err error) {
-		a := sent[place{topic, partition}]
+		p, ours := sent[place{topic, partition}]
 		switch {
 		case err != nil:
-			errs = append(errs, kafka.Explain(fmt.Sprintf("consumer: committing offset %d of %s/%d", offsets[topic][partition].Offset, topic, partition), err))
-		case a != nil:
-			a.acknowledged(offsets[topic][partition].Offset)
+			errs = append(errs, kafka.Explain(fmt.Sprintf("consumer: committing offset %d of %s/%d", p.at.Offset, topic, partition), err))
+		case ours:
+			p.acknowledged()
 		}
 	})
 	c.engine.counts.commits.Add(1)
@@ -142,13 +144,13 @@ func (c *committer) acknowledge(resp *kmsg.OffsetCommitResponse, offsets map[str
 
 // describe writes our metadata beside each offset; kgo puts the member's ID
 // there otherwise (engine rule 17).
-func describe(req *kmsg.OffsetCommitRequest, sent map[place]*assignment) error {
+func describe(req *kmsg.OffsetCommitRequest, sent map[place]progress) error {
 	for i := range req.Topics {
 		t := &req.Topics[i]
 		for j := range t.Partitions {
 			p := &t.Partitions[j]
-			if a := sent[place{t.Topic, p.Partition}]; a != nil {
-				p.Metadata = kmsg.StringPtr(commitmeta.Encode(commitmeta.Meta{Partitions: a.origin}))
+			if s, ours := sent[place{t.Topic, p.Partition}]; ours {
+				p.Metadata = &s.metadata
 			}
 		}
 	}

@@ -31,7 +31,9 @@
 // Every record is handled at least once. The committed offset never passes a
 // record that is not finished: handled, or dropped with [duplex.Drop]. A record
 // that fails is tried again in its place, with backoff, for as long as it takes;
-// what must come after it waits, other partitions go on.
+// what must come after it waits, other partitions go on. Its attempts and the rest
+// of its wait stand beside the committed offset, so they hold for the next owner of
+// the partition too.
 //
 // A rebalance or a stop repeats nothing as long as handlers return within
 // RevokeGrace and DrainTimeout. A crash repeats at most what was unfinished and

@@ -10,6 +10,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/duplex-go/duplex"
+	"github.com/duplex-go/duplex/internal/commitmeta"
 	"github.com/duplex-go/duplex/internal/kafka"
 )
 
@@ -57,15 +58,15 @@ func (e *engine) handOver(fetches kgo.Fetches) (over []*assignment) {
 func (a *assignment) expects(p kgo.FetchTopicPartition) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	first, frontier := p.Records[0].Offset, a.ledger.Frontier()
-	return first >= frontier && (first == frontier || p.LogStartOffset <= frontier)
+	first := p.Records[0].Offset
+	return first >= a.read && (first == a.read || p.LogStartOffset <= a.read)
 }
 
 // reopen deals with a slice that does not continue the assignment: it reports
 // what is lost, and where the log goes back it begins a new assignment there.
 func (e *engine) reopen(a *assignment, p kgo.FetchTopicPartition) *assignment {
 	a.mu.Lock()
-	first, frontier := p.Records[0].Offset, a.ledger.Frontier()
+	first, frontier := p.Records[0].Offset, a.read
 	a.mu.Unlock()
 	if first > frontier {
 		e.dataLost(a, fmt.Sprintf("%s/%d: the broker deleted offsets %d to %d before they were read", a.topic, a.partition, frontier, first-1))
@@ -73,7 +74,8 @@ func (e *engine) reopen(a *assignment, p kgo.FetchTopicPartition) *assignment {
 	}
 	e.dataLost(a, fmt.Sprintf("%s/%d: the log was cut off at or before offset %d and goes on from %d", a.topic, a.partition, frontier, first))
 	return e.openAssignment(opening{
-		topic: a.topic, partition: a.partition, generation: a.generation, origin: a.origin, offset: first, committed: -1, epoch: -1,
+		topic: a.topic, partition: a.partition, generation: a.generation, offset: first, committed: -1, epoch: -1,
+		meta: commitmeta.Meta{Partitions: a.origin},
 	})
 }
 

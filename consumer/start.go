@@ -55,10 +55,10 @@ func (e *engine) onOffsets(ctx context.Context, offsets map[string]map[int32]kgo
 			open := opening{topic: topic, partition: p, generation: generation, offset: at.Offset, committed: at.Offset, epoch: at.Epoch}
 			if at.Offset < 0 {
 				open.offset, open.committed, open.epoch = starts[place{topic, p}], -1, -1
-				open.origin = origins[topic]
+				open.meta.Partitions = origins[topic]
 				partitions[p] = kgo.NewOffset().At(open.offset)
 			} else {
-				open.origin = e.committer.origin(topic, p)
+				open.meta = e.committer.meta(topic, p)
 			}
 			e.openAssignment(open)
 		}

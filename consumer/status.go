@@ -86,7 +86,7 @@ func (a *assignment) status() (duplex.PartitionStatus, duplex.Problem) {
 	defer a.mu.Unlock()
 	a.settle()
 	p := duplex.PartitionStatus{
-		Topic: a.topic, Partition: a.partition, Committed: a.committed, Watermark: a.ledger.Watermark(), Frontier: a.ledger.Frontier(),
+		Topic: a.topic, Partition: a.partition, Committed: a.committed, Watermark: a.ledger.Watermark(), Frontier: a.read,
 		End: a.end, Loaded: a.lane.queue.len(), Paused: a.paused,
 	}
 	if a.turn != nil {

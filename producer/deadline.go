@@ -55,14 +55,7 @@ func (p *Producer) giveUp(pd pending, cause error) {
 	with.call.early = true
 	with.call.tell(duplex.Position{}, err)
 	p.counts.add(err)
-	p.callerTold(pd)
-}
-
-// callerTold signs off a record whose caller waits, and is told now. The mutex is
-// held.
-func (p *Producer) callerTold(pd pending) {
-	pd.company().call = nil // the caller must not take the next record here for its own
-	p.signOff(pd.cohort, 1, int64(pd.size()))
+	p.signOff(c, 1, int64(pd.size()))
 }
 
 // signOff takes records of a cohort out of the books: their callers were told. The

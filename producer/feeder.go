@@ -231,7 +231,7 @@ func (p *Producer) settled(pd pending, r *kgo.Record, err error) {
 		waits := with.call
 		p.mu.Lock()
 		p.counts.add(failure)
-		p.callerTold(pd)
+		p.signOff(c, 1, int64(c.sizes[pd.i]))
 		p.mu.Unlock()
 		waits.tell(duplex.Position{Topic: r.Topic, Partition: r.Partition, Offset: r.Offset}, failure)
 	default:

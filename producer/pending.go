@@ -76,7 +76,7 @@ func (pd pending) size() uint32 { return pd.cohort.sizes[pd.i] }
 
 // A company is what belongs to a record that is not one of a flood.
 type company struct {
-	call   *call  // who waits, of synchronous publishing, and was not told
+	call   *call  // who waits, of synchronous publishing
 	burst  *burst // that it was handed over in
 	writes int64  // produce requests that were written before it was sent
 }

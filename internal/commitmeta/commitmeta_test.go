@@ -42,14 +42,18 @@ func TestDecodePassesOverUnknownFields(t *testing.T) {
 func FuzzDecode(f *testing.F) {
 	f.Add("d1:AQEG")
 	f.Add("d1:CQN4eXoBAQY")
+	f.Add(Encode(Meta{Partitions: 6, Runs: []Run{{N: 1}, {Finished: true, N: 90}, {N: 2}, {Finished: true, N: 3}}, Heads: []Head{{7, 2, 1_700_000_000_000}, {9, 1, 0}}}))
 	f.Fuzz(func(t *testing.T, text string) {
 		m, err := Decode(text)
 		if err != nil {
 			require.Zero(t, m)
 			return
 		}
-		again, err := Decode(Encode(m))
+		text = Encode(m)
+		require.LessOrEqual(t, len(text), MaxSize)
+		again, err := Decode(text)
 		require.NoError(t, err)
-		require.Equal(t, m, again)
+		require.Equal(t, m.Partitions, again.Partitions)
+		requireNothingIsLost(t, m, again)
 	})
 }

@@ -24,6 +24,7 @@ func failing() []Scenario {
 		{"a record that cannot be decoded holds up its partition only", []string{"C1", "C9"}, undecodableRecordHoldsUpItsPartition},
 		{"verdicts are followed", []string{"C1", "C4"}, verdictsAreFollowed},
 		{"a batch tries the failed records again, and no others", []string{"C4", "C7"}, batchTriesTheFailedAgain},
+		{"a failed record keeps its attempts and its wait when its partition goes to another member", []string{"C4", "C11"}, attemptsGoAlong},
 		{"a handler that takes too long is cancelled", []string{"C9"}, slowHandlerIsCancelled},
 	}
 }
@@ -191,6 +192,39 @@ func verdictsAreFollowed(t *testing.T, k Kafka) {
 	require.Equal(t, int64(6), counts["handled"])
 	require.Equal(t, int64(1), counts["snoozed"])
 	require.Equal(t, int64(3), counts["failed"])
+}
+
+func attemptsGoAlong(t *testing.T, k Kafka) {
+	const wait = 3 * time.Second
+	g := newGroup(t, k, 1)
+	g.publish(0, 10)
+	var runs attempts
+	var failed, ran time.Time
+	cfg := consumer.Config{Handlers: g.handle(func(ctx context.Context, r *kgo.Record) error {
+		n := runs.note(ctx, r)
+		runs.mu.Lock()
+		defer runs.mu.Unlock()
+		switch {
+		case r.Offset != 4:
+			return nil
+		case n == 1:
+			return duplex.RetryAfter(time.Millisecond, errBusy)
+		case n == 2:
+			failed = time.Now()
+			return duplex.RetryAfter(wait, errBusy)
+		}
+		ran = time.Now()
+		return nil
+	})}
+	first := g.join(cfg)
+	eventually(t, "two attempts", func() bool { return first.partition(0).Attempt == 3 })
+	first.stop()
+	second := g.join(cfg)
+	duplextest.RequireCommitted(t, k.Cluster, g.name, g.topic, 0, 10)
+	second.stop()
+	g.requireOnce()
+	require.Equal(t, []string{"0/1", "1/1", "2/1", "3/1", "4/1", "4/2", "4/3", "5/1", "6/1", "7/1", "8/1", "9/1"}, runs.list)
+	require.GreaterOrEqual(t, ran.Sub(failed), wait-time.Millisecond, "it ran early") // a due time is in milliseconds
 }
 
 func batchTriesTheFailedAgain(t *testing.T, k Kafka) {
