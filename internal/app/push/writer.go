@@ -40,7 +40,7 @@ func newWriter(out io.Writer, f format, limit int64, stop context.CancelCauseFun
 
 // notNow keeps a record unfinished, for the group's next member: this one is
 // about to stop.
-func notNow() error { return duplex.Snooze(time.Hour) }
+func notNow() error { return duplex.Snooze(100 * time.Millisecond) }
 
 // write is the handler.
 func (w *writer) write(_ context.Context, records []*kgo.Record) error {
