@@ -22,7 +22,8 @@ const (
 	// longRun is from when on a run gets a token of its own whatever surrounds it:
 	// that is shorter than its bits and a second header for those behind it.
 	longRun = 64
-	// maxSpan bounds what foreign bytes may make us allocate.
+	// maxSpan is how many offsets a map may cover: it bounds what foreign bytes may
+	// make us allocate.
 	maxSpan = 1 << 24
 )
 
@@ -30,6 +31,8 @@ const (
 // out from the end: it counts as unfinished then.
 func appendRuns(b []byte, runs []Run, limit int) []byte {
 	limit += len(b)
+	runs = within(runs, maxSpan)
+
 	for len(runs) > 0 {
 		n := 1
 		if runs[0].N < longRun {
@@ -52,6 +55,17 @@ func appendRuns(b []byte, runs []Run, limit int) []byte {
 		runs = runs[n:]
 	}
 	return b
+}
+
+// within leaves out the runs that reach beyond so many offsets: a reader refuses
+// them. Gaps of compaction can be that large.
+func within(runs []Run, span int64) []Run {
+	for i, r := range runs {
+		if span -= r.N; span < 0 {
+			return runs[:i]
+		}
+	}
+	return runs
 }
 
 func appendFitting(b []byte, runs []Run, limit int) []byte {

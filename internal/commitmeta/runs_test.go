@@ -112,6 +112,17 @@ func TestTooMuchIsCutFromTheEnd(t *testing.T) {
 	})
 }
 
+// Compaction leaves gaps of any size, and a map that reaches too far for its reader
+// must not cost what else stands beside the offset.
+func TestWhatReachesTooFarIsCut(t *testing.T) {
+	t.Parallel()
+	near := []Run{{N: 1}, {Finished: true, N: 7}}
+	want := Meta{Partitions: 6, Runs: append(near, Run{N: 1}, Run{Finished: true, N: maxSpan}), Heads: []Head{{5, 1, 0}}}
+	got, err := Decode(Encode(want))
+	require.NoError(t, err)
+	require.Equal(t, Meta{Partitions: 6, Runs: near, Heads: want.Heads}, got)
+}
+
 func TestBytesOfRunsAndHeads(t *testing.T) {
 	t.Parallel()
 	// One unfinished, 90 finished: a token each. Then ten alternating: bits.
