@@ -80,16 +80,24 @@ type PartitionStatus struct {
 	// Frontier is the offset below which every record was read.
 	Frontier int64 `json:"frontier"`
 	// End is the end of the partition as of the last fetch, −1 while unknown.
-	// End − Watermark is the lag.
 	End int64 `json:"end"`
+	// Lag counts the offsets from Watermark to End, 0 while End is unknown.
+	Lag int64 `json:"lag"`
 	// Loaded counts the records in memory that are not finished.
 	Loaded int `json:"loaded"`
-	// Running counts the handlers at work.
-	Running int `json:"running"`
+	// Running counts the handlers at work; OldestRunning is for how long the
+	// oldest of them has been, to about a millisecond.
+	Running       int           `json:"running"`
+	OldestRunning time.Duration `json:"oldestRunning"`
+	// Lanes counts the keys that have a record at work or waiting, those aside
+	// whose handlers return at once; Waiting those of them whose record failed
+	// and waits for its next attempt.
+	Lanes   int `json:"lanes"`
+	Waiting int `json:"waiting"`
 	// Paused is set while fetching waits for Loaded to shrink.
 	Paused bool `json:"paused,omitempty"`
-	// Attempt, RetryAt and LastError describe the failed record that waits for
-	// its next attempt, if any.
+	// Attempt, RetryAt and LastError describe the first failed record that waits
+	// for its next attempt, if any.
 	Attempt   int       `json:"attempt,omitempty"`
 	RetryAt   time.Time `json:"retryAt,omitzero"`
 	LastError string    `json:"lastError,omitempty"`

@@ -14,7 +14,7 @@ import (
 
 // An assignment is one tenure of one partition: from the moment the group gave
 // it to this member until it is revoked, lost, or replaced. It owns the ledger
-// and the lane, so that whatever comes in late, a polled slice or a handler's
+// and the lanes, so that whatever comes in late, a polled slice or a handler's
 // result, finds a closed assignment and changes nothing.
 //
 //	open ──► halted ──► closed        halted: no handler starts
@@ -33,30 +33,50 @@ type assignment struct {
 
 	halts atomic.Uint32 // why no handler may start, a bit each
 
+	ordering Ordering
+
 	mu     sync.Mutex
 	closed bool
 	ledger *ledger.Ledger
 	// read is the offset that reading goes on from: the ledger's frontier, unless
-	// what a former owner has read is still being read again.
-	read  int64
-	heads []commitmeta.Head // of the former owner's, that were not read again yet
-	lane  lane
-	turn  *turn // at work now; nil if none
+	// what a former owner has read is still being read again, up to restored.
+	read, restored int64
+	heads          []commitmeta.Head // failed ones of the former owner's, that were not taken from the queue yet
+
+	queue     queue // loaded, and not given to a worker yet
+	lanes     lanes
+	ready     readyLanes
+	lanesNext bool  // the next turn is for a lane, if one is ready
+	chunk     *turn // at work on a part of the queue; nobody else takes from it
+	pace      pace
+	gate      gate
+	queued    bool // with the pool, for a worker to come
+	watched   bool // see watch.go
+	running   int  // turns at work
+	waiting   int  // lanes in the timers
+
+	// since is when the head of the queue came to stand there, for batches;
+	// batchTimer is set while a timer waits for one.
+	since      time.Time
+	batchTimer bool
+
 	// after is a former assignment of this partition whose handler has not
 	// returned: nothing starts before it does.
 	after *assignment
 	// successor waits for our handler in the same way.
 	successor *assignment
-	idle      chan struct{} // closed when turn ends; nil if nobody waits
+	ended     int64         // when it was closed, by the engine's clock
+	idle      chan struct{} // closed when no turn is at work; nil if nobody waits
 
-	bytes     int64 // in the lane
+	loaded    int   // records that are not finished
+	bytes     int64 // of them
 	over      bool  // over its share; fetching is to be held or is paused
 	paused    bool
 	epoch     int32  // leader epoch of the last finished record
 	committed int64  // as the broker acknowledged it; -1 if never
 	metadata  string // beside it
 	end       int64  // of the log, as of the last fetch; -1 if not known
-	moved     time.Time
+	moved     int64  // when a record was finished last, by the engine's clock
 }
 
 // opening says what an assignment begins with.
@@ -74,9 +94,9 @@ func newAssignment(e *engine, o opening) *assignment {
 	a := &assignment{
 		engine: e, topic: o.topic, partition: o.partition, generation: o.generation, origin: o.meta.Partitions,
 		handler: e.routes[o.topic], ledger: ledger.Restore(o.offset, o.meta.Runs), read: o.offset, heads: o.meta.Heads,
-		epoch: o.epoch, committed: o.committed, end: -1, moved: time.Now(),
+		ordering: e.cfg.Ordering, epoch: o.epoch, committed: o.committed, end: -1, moved: e.clock(),
 	}
-	a.lane.assignment, a.lane.attempt = a, 1
+	a.restored = a.ledger.Frontier()
 	a.ctx, a.cancel = context.WithCancelCause(context.Background())
 	return a
 }
@@ -109,13 +129,16 @@ func (a *assignment) accept(p *kgo.FetchTopicPartition) (over bool) {
 		return false
 	}
 	a.end = p.HighWatermark
-	if a.lane.queue.len() == 0 {
-		a.lane.since = time.Now()
+	if a.queue.len() == 0 {
+		a.since = time.Now()
+	}
+	if a.loaded == 0 {
+		a.moved = a.engine.clock()
 	}
 	a.load(p.Records)
 	a.schedule()
 	loaded, bytes := a.engine.shares()
-	if a.lane.queue.len() <= loaded && a.bytes <= bytes {
+	if a.loaded <= loaded && a.bytes <= bytes {
 		return false
 	}
 	if a.over && !a.paused {
@@ -126,7 +149,7 @@ func (a *assignment) accept(p *kgo.FetchTopicPartition) (over bool) {
 }
 
 // load enters records into the ledger and puts those that are to be handled into
-// the lane, in slices without a gap.
+// the queue, in slices without a gap.
 func (a *assignment) load(records []*kgo.Record) {
 	for len(records) > 0 && records[0].Offset < a.read {
 		records = records[1:] // read before in this assignment
@@ -154,9 +177,14 @@ func (a *assignment) load(records []*kgo.Record) {
 		}
 		s.records, records = records[:n:n], records[n:]
 		s.seq, _ = a.ledger.Add(first.Offset, n)
-		a.bytes += s.bytes
-		a.lane.queue.push(s)
+		a.enqueue(s)
 	}
+}
+
+func (a *assignment) enqueue(s slice) {
+	a.loaded += len(s.records)
+	a.bytes += s.bytes
+	a.queue.push(s)
 }
 
 func recordSize(r *kgo.Record) int64 {
@@ -167,101 +195,135 @@ func recordSize(r *kgo.Record) int64 {
 	return int64(n)
 }
 
-// schedule moves the lane on if it is idle or waiting and its head may run. The
-// mutex is held.
-func (a *assignment) schedule() {
-	l := &a.lane
-	if a.closed || a.halted() || a.after != nil || l.queue.len() == 0 || l.state == laneReady || l.state == laneRunning {
-		return
-	}
-	if at := a.runnableAt(); !at.IsZero() && at.After(time.Now()) {
-		if l.state == laneIdle {
-			l.state = laneWaiting
-			a.engine.timers.add(l, at)
-		}
-		return
-	}
-	l.state = laneReady
-	a.engine.pool.add(l)
-}
-
-// runnableAt is when the head may run; zero means now.
-func (a *assignment) runnableAt() time.Time {
-	l := &a.lane
-	if !l.due.IsZero() {
-		return l.due
-	}
-	if a.handler.batch != nil && a.engine.cfg.BatchWait > 0 && l.queue.len() < a.engine.cfg.MaxBatch {
-		return l.since.Add(a.engine.cfg.BatchWait)
-	}
-	return time.Time{}
-}
-
-// wake is called when a waiting lane is due.
-func (a *assignment) wake() {
+// enter gives a worker that comes from the pool something to run. It reports false
+// if there is nothing.
+func (a *assignment) enter(w *worker) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.lane.state == laneWaiting {
-		a.lane.state = laneIdle
-		a.schedule()
-	}
+	a.queued = false
+	w.turn.visit = a.engine.clock()
+	found := a.begin(w)
+	a.schedule()
+	return found
 }
 
-// begin gives the lane's next records to a worker, or nil when nothing may
-// start.
-func (a *assignment) begin(w *worker) *turn {
+// next ends the worker's turn, and gives it another one if there is more to run and
+// nobody else has waited for long enough.
+func (a *assignment) next(w *worker) bool { return a.proceed(w, true) }
+
+// leave ends the turn of a worker that will not come back.
+func (a *assignment) leave(w *worker) { a.proceed(w, false) }
+
+func (a *assignment) proceed(w *worker, stay bool) (found bool) {
 	a.mu.Lock()
-	defer a.mu.Unlock()
-	l := &a.lane
-	if a.closed || a.halted() || l.queue.len() == 0 {
-		l.state = laneIdle
-		return nil
+	now := a.engine.clock()
+	a.finish(w, now)
+	if stay && (!a.engine.pool.contended() || now-w.turn.visit < turnTime) {
+		found = a.begin(w)
 	}
-	n := min(l.queue.len(), turnSize)
-	if a.handler.batch != nil {
-		n = min(l.queue.len(), a.engine.cfg.MaxBatch)
+	a.schedule()
+	rest := a.running == 0
+	if rest {
+		a.rested()
 	}
-	if l.retry > 0 {
-		n = min(n, l.retry) // the others behind them are on their first attempt
+	ghost := rest && a.closed
+	a.mu.Unlock()
+	if ghost {
+		a.engine.laid(a)
 	}
-	w.pieces = l.queue.front(w.pieces[:0], n)
-	l.state = laneRunning
-	a.turn = &turn{ctx: a.ctx, lane: l, attempt: l.attempt, began: time.Now(), size: n}
-	return a.turn
+	return found
 }
 
-// settle enters into the ledger what the running turn has finished so far. The
+// finish enters into the ledger what came of a turn.
+func (a *assignment) finish(w *worker, now int64) {
+	t := &w.turn
+	a.running--
+	clear(t.pieces)
+	if a.chunk == t {
+		a.chunk = nil
+	}
+	switch {
+	case a.closed:
+		a.engine.countLate(t)
+	case a.handler.batch != nil:
+		a.engine.judgeBatch(a, w)
+	case t.lane != nil:
+		a.pace.took(now - t.began)
+		a.engine.judge(a, w, t.lane, t.err)
+	default:
+		a.engine.judgeChunk(a, w)
+	}
+	t.queue.clear()
+	if a.queue.len() > 0 {
+		a.since = time.Now()
+	}
+}
+
+// rested is called when no handler is at work.
+func (a *assignment) rested() {
+	if a.idle != nil {
+		close(a.idle)
+		a.idle = nil
+	}
+	if next := a.successor; next != nil {
+		a.successor = nil
+		a.engine.background.Go(next.released) // not under two assignments' mutexes
+	}
+}
+
+// settle enters into the ledger what the chunk at work has finished so far. The
 // mutex is held.
 func (a *assignment) settle() {
-	if a.turn == nil || a.closed {
+	if a.chunk != nil && !a.closed && a.handler.batch == nil {
+		a.settleTo(a.chunk, a.chunk.done())
+	}
+}
+
+func (a *assignment) settleTo(t *turn, done int) {
+	n := done - t.settled
+	if n <= 0 {
 		return
 	}
-	done := int(a.turn.done.Load())
-	if done == a.turn.settled {
-		return
+	t.settled = done
+	for n > 0 {
+		s := t.queue.pop(n)
+		a.finished(s)
+		n -= len(s.records)
 	}
-	a.finishHeads(done - a.turn.settled)
-	a.turn.settled = done
-	a.moved = time.Now()
+	a.moved = a.engine.clock()
 	a.relieve()
 }
 
-// finishHeads finishes the first n records of the lane; the one behind them has
-// not failed before.
-func (a *assignment) finishHeads(n int) {
-	a.finishFirst(n)
-	a.lane.headIsNew()
+// finished enters records into the ledger as such.
+func (a *assignment) finished(s slice) {
+	a.ledger.Finish(s.seq, len(s.records))
+	a.epoch = max(a.epoch, s.records[len(s.records)-1].LeaderEpoch)
+	a.loaded -= len(s.records)
+	a.bytes -= s.bytes
+	a.gate.finished(len(s.records))
 }
 
-// finishFirst enters the first n records of the lane into the ledger as finished.
-func (a *assignment) finishFirst(n int) {
-	for n > 0 {
-		s := a.lane.queue.pop(n)
-		a.ledger.Finish(s.seq, len(s.records))
-		a.bytes -= s.bytes
-		a.epoch = s.records[len(s.records)-1].LeaderEpoch
-		n -= len(s.records)
+func (a *assignment) finishedOne(it item) {
+	a.ledger.Finish(it.seq, 1)
+	a.epoch = max(a.epoch, it.record.LeaderEpoch)
+	a.loaded--
+	a.bytes -= it.bytes
+	a.gate.finished(1)
+}
+
+// advance takes the head off a lane, which is finished, and has the one behind it
+// run. A lane that nothing is left of is gone.
+func (a *assignment) advance(w *worker, l *lane, now int64) {
+	it, more := l.pop()
+	a.finishedOne(it)
+	a.moved = now
+	if more {
+		a.ready.push(l)
+	} else {
+		a.lanes.remove(l)
+		w.spare = l
 	}
+	a.relieve()
 }
 
 // relieve lets fetching go on once half of the share is free again.
@@ -270,7 +332,7 @@ func (a *assignment) relieve() {
 		return
 	}
 	loaded, bytes := a.engine.shares()
-	if a.lane.queue.len() > loaded/2 || a.bytes > bytes/2 {
+	if a.loaded > loaded/2 || a.bytes > bytes/2 {
 		return
 	}
 	a.over = false
@@ -280,34 +342,6 @@ func (a *assignment) relieve() {
 		return
 	}
 	a.engine.flow.roomMade()
-}
-
-// finish ends a turn: the worker has put its result into t. It reports whether
-// the assignment had been closed meanwhile.
-func (a *assignment) finish(t *turn) (late bool) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.closed {
-		a.engine.countLate(t)
-	} else {
-		a.settle()
-		a.engine.judge(a, t)
-	}
-	a.turn = nil
-	a.lane.state = laneIdle
-	if a.idle != nil {
-		close(a.idle)
-		a.idle = nil
-	}
-	if next := a.successor; next != nil {
-		a.successor = nil
-		a.engine.background.Go(next.released) // not under two assignments' mutexes
-	}
-	if a.lane.queue.len() > 0 {
-		a.lane.since = time.Now()
-	}
-	a.schedule()
-	return a.closed
 }
 
 // released is called when the former assignment's handler has returned.
@@ -322,7 +356,7 @@ func (a *assignment) released() {
 func (a *assignment) follow(former *assignment) {
 	former.mu.Lock()
 	defer former.mu.Unlock()
-	if former.turn != nil {
+	if former.running > 0 {
 		a.after, former.successor = former, a
 	}
 }
@@ -331,7 +365,7 @@ func (a *assignment) follow(former *assignment) {
 func (a *assignment) whenIdle() <-chan struct{} {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.turn == nil {
+	if a.running == 0 {
 		return closedChannel()
 	}
 	if a.idle == nil {
@@ -354,12 +388,23 @@ func (a *assignment) close(cause error) (running bool) {
 	defer a.mu.Unlock()
 	if !a.closed {
 		a.settle()
-		a.closed = true
-		a.lane.queue = queue{}
-		a.bytes = 0
+		a.closed, a.ended = true, a.engine.clock()
+		a.forget()
 	}
 	a.cancel(cause)
-	return a.turn != nil
+	return a.running > 0
+}
+
+// forget lets go of all records that no handler has: timers may know their lanes
+// for a long time.
+func (a *assignment) forget() {
+	a.queue, a.loaded, a.bytes = queue{}, 0, 0
+	for l := a.lanes.first; l != nil; l = l.next {
+		if l.behind = nil; l.state != laneRunning {
+			l.head = item{}
+		}
+	}
+	a.lanes, a.ready = lanes{}, readyLanes{}
 }
 
 // progress is what may be committed now: the watermark, and what is beside it.

@@ -15,23 +15,29 @@ import (
 type Ordering uint8
 
 const (
-	// ByKey runs the records of one key one at a time, in log order. It runs as
-	// ByPartition, which keeps the same promise, until key-ordered concurrency
-	// is there. It is the default.
+	// ByKey runs the records of one key one at a time, in log order, and those of
+	// different keys concurrently. A record that fails holds up those of its key
+	// until it succeeds, and no others. A record without a key (nil, not empty)
+	// orders with nothing. It is the default.
 	ByKey Ordering = iota
-	// ByPartition runs the records of one partition one at a time, in log
-	// order.
+	// ByPartition runs the records of one partition one at a time, in log order.
+	// A record that fails holds up its partition.
 	ByPartition
+	// Unordered runs records in any order, as many at once as there may be. A
+	// record that fails holds up nothing.
+	Unordered
 )
 
-// String gives the name as it is written in configuration: "by-key" or
-// "by-partition".
+// String gives the name as it is written in configuration: "by-key",
+// "by-partition" or "unordered".
 func (o Ordering) String() string {
 	switch o {
 	case ByKey:
 		return "by-key"
 	case ByPartition:
 		return "by-partition"
+	case Unordered:
+		return "unordered"
 	default:
 		return fmt.Sprintf("Ordering(%d)", uint8(o))
 	}
@@ -42,6 +48,7 @@ const (
 	DefaultConcurrency      = 64
 	DefaultMaxBatch         = 500
 	DefaultMaxLoadedBytes   = 64 << 20
+	DefaultMaxSpan          = 1_000_000
 	DefaultCommitInterval   = time.Second
 	DefaultRetryMin         = 100 * time.Millisecond
 	DefaultRetryMax         = 30 * time.Second
@@ -76,7 +83,9 @@ type Config struct {
 	Ordering Ordering
 
 	// Concurrency is how many handlers run at once in this consumer, over all
-	// partitions; from 1 to 100,000. Defaults to 64.
+	// partitions and whatever their number; from 1 to 100,000. Handlers that
+	// return within microseconds run one after the other while that is cheaper
+	// than running them at once. Defaults to 64.
 	Concurrency int
 
 	// MaxBatch is the most records that a batch handler gets at once. Defaults
@@ -113,6 +122,14 @@ type Config struct {
 	// MaxLoadedBytes bounds the keys, values and headers of the same records in
 	// the same way. Defaults to 64 MiB.
 	MaxLoadedBytes int64
+
+	// MaxSpan is how many offsets of a partition may be between its oldest
+	// unfinished record and a record that starts: a key that waits holds up no
+	// other until they are that far ahead. It is less where what is finished out
+	// of order could not be described in the 4 KB that Kafka takes beside an
+	// offset; that is never with 12,000 offsets or less, nor with 400 unfinished
+	// records or less. Defaults to 1,000,000.
+	MaxSpan int64
 
 	// FetchMaxBytes is the most that one broker may answer at a time, in bytes
 	// as they are on the wire. Defaults to 16 MiB.
@@ -181,6 +198,9 @@ func (c Config) withDefaults() Config {
 	if c.MaxLoadedBytes == 0 {
 		c.MaxLoadedBytes = DefaultMaxLoadedBytes
 	}
+	if c.MaxSpan == 0 {
+		c.MaxSpan = DefaultMaxSpan
+	}
 	if c.FetchMaxBytes == 0 {
 		c.FetchMaxBytes = DefaultFetchMaxBytes
 	}
@@ -204,8 +224,8 @@ func (c Config) Validate() error {
 			bad("Middleware[%d] is nil", i)
 		}
 	}
-	if c.Ordering > ByPartition {
-		bad("Ordering = %d: want ByKey or ByPartition", c.Ordering)
+	if c.Ordering > Unordered {
+		bad("Ordering = %d: want ByKey, ByPartition or Unordered", c.Ordering)
 	}
 	if c.Concurrency < 0 || c.Concurrency > maxConcurrency {
 		bad("Concurrency = %d: want 1 to %d, or 0 for the default", c.Concurrency, maxConcurrency)
@@ -223,6 +243,7 @@ func (c Config) validateSizes() error {
 		{"MaxBatch", int64(c.MaxBatch)},
 		{"MaxLoaded", int64(c.MaxLoaded)},
 		{"MaxLoadedBytes", c.MaxLoadedBytes},
+		{"MaxSpan", c.MaxSpan},
 		{"FetchMaxBytes", int64(c.FetchMaxBytes)},
 	} {
 		if f.value < 0 {

@@ -12,8 +12,9 @@ type Delivery struct {
 	// Record is the record as it came from Kafka; for a batch handler the first
 	// of the batch. Nil outside of a handler.
 	Record *kgo.Record
-	// Attempt is 1 for the first run, one more after each failure. It starts
-	// again at 1 when another member takes the partition over.
+	// Attempt is 1 for the first run, one more after each failure, wherever that
+	// was: it goes on when another member takes the partition over. For a batch
+	// it is that of the first record.
 	Attempt int
 	// Generation is the group's generation in which the partition was assigned
 	// to this member. It rises with every change of ownership, so that a store
@@ -53,26 +54,27 @@ type given Delivery
 
 func (d given) delivery() Delivery { return Delivery(d) }
 
-// recordContext is the context of one run of a handler. The contexts of a turn
-// are allocated together, and two words each, because there is one per record.
+// recordContext is the context of one run of a handler. Contexts are allocated
+// many at a time, and small, because there is one per record.
 type recordContext struct {
-	turn   *turn
-	record *kgo.Record
+	assignment *assignment
+	record     *kgo.Record
+	attempt    int32
 }
 
 var _ context.Context = (*recordContext)(nil)
 
-func (c *recordContext) Deadline() (time.Time, bool) { return c.turn.ctx.Deadline() }
-func (c *recordContext) Done() <-chan struct{}       { return c.turn.ctx.Done() }
-func (c *recordContext) Err() error                  { return c.turn.ctx.Err() }
+func (c *recordContext) Deadline() (time.Time, bool) { return c.assignment.ctx.Deadline() }
+func (c *recordContext) Done() <-chan struct{}       { return c.assignment.ctx.Done() }
+func (c *recordContext) Err() error                  { return c.assignment.ctx.Err() }
 
 func (c *recordContext) Value(key any) any {
 	if _, ours := key.(deliveryKey); ours {
 		return c
 	}
-	return c.turn.ctx.Value(key)
+	return c.assignment.ctx.Value(key)
 }
 
 func (c *recordContext) delivery() Delivery {
-	return Delivery{Record: c.record, Attempt: c.turn.attempt, Generation: c.turn.lane.assignment.generation}
+	return Delivery{Record: c.record, Attempt: int(c.attempt), Generation: c.assignment.generation}
 }

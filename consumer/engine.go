@@ -19,10 +19,11 @@ import (
 //
 //	poll goroutine   polls, hands slices over, holds back         poll.go, flow.go
 //	kgo's goroutine  assigned, revoked, lost                      rebalance.go, start.go
-//	workers          run handlers                                 workers.go, turn.go
+//	workers          take records and run handlers                workers.go, dispatch.go, turn.go
 //	committer        commits the watermarks                       commit.go
 type engine struct {
 	cfg    Config
+	born   time.Time
 	log    *zap.Logger
 	counts *counts
 	routes map[string]*route
@@ -33,6 +34,7 @@ type engine struct {
 	flow       *flow
 	pool       *pool
 	timers     timers
+	watch      watch
 	committer  committer
 	fence      fence
 	problems   problems
@@ -66,7 +68,7 @@ type counts struct {
 
 func newEngine(cfg Config, counts *counts) (*engine, error) {
 	e := &engine{
-		cfg: cfg, counts: counts, log: cfg.Logger.Named("consumer").With(zap.String("group", cfg.Group)),
+		cfg: cfg, born: time.Now(), counts: counts, log: cfg.Logger.Named("consumer").With(zap.String("group", cfg.Group)),
 		routes:  make(map[string]*route, len(cfg.Handlers)),
 		handoff: newHandoff(),
 		open:    map[string]map[int32]*assignment{}, ghosts: map[place]*assignment{},
@@ -78,7 +80,7 @@ func newEngine(cfg Config, counts *counts) (*engine, error) {
 	}
 	e.shareOut()
 	e.fence.engine = e
-	e.pool = newPool(cfg.Concurrency, e.runLane)
+	e.pool = newPool(cfg.Concurrency, e.visit)
 	client, err := kafka.NewClient(cfg.Cluster, cfg.Logger, e.options()...)
 	if err != nil {
 		return nil, err
@@ -148,6 +150,7 @@ func (e *engine) run(ctx context.Context) error {
 	stuck, uncommitted := e.stop(live)
 	end()
 	e.timers.close()
+	e.watch.close()
 	e.client.CloseAllowingRebalance()
 	loops.Wait()
 	e.pool.close()
@@ -160,6 +163,9 @@ func (e *engine) run(ctx context.Context) error {
 	}
 	return errors.Join(stuck, uncommitted)
 }
+
+// clock is the time in ns since the engine was made. It costs half of time.Now.
+func (e *engine) clock() int64 { return int64(time.Since(e.born)) }
 
 // fail ends Run with err; the first one counts.
 func (e *engine) fail(err error) {

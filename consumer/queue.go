@@ -2,9 +2,9 @@ package consumer
 
 import "github.com/twmb/franz-go/pkg/kgo"
 
-// queue is what waits in a lane: slices of records as they were polled, with
-// their places in the ledger. Nothing is copied, neither when a slice comes nor
-// when a worker takes from it. The zero value is empty.
+// queue is what was loaded and not yet given to a worker: slices of records as
+// they were polled, with their places in the ledger. Nothing is copied, neither
+// when a slice comes nor when it is taken from. The zero value is empty.
 type queue struct {
 	slices []slice // slices[first:] wait; none of them is empty
 	first  int
@@ -23,6 +23,9 @@ func (q *queue) len() int { return q.n }
 // head is the first record; there must be one.
 func (q *queue) head() *kgo.Record { return q.slices[q.first].records[0] }
 
+// piece is the first records, those that are in one slice; there must be one.
+func (q *queue) piece() []*kgo.Record { return q.slices[q.first].records }
+
 // push puts a slice at the end.
 func (q *queue) push(s slice) {
 	if q.first > 16 && q.first > len(q.slices)/2 { // mostly gone
@@ -34,14 +37,11 @@ func (q *queue) push(s slice) {
 	q.n += len(s.records)
 }
 
-// front appends the first n records to to, in as many pieces as they are in. The
-// pieces stay as they are, whatever happens to the queue.
-func (q *queue) front(to [][]*kgo.Record, n int) [][]*kgo.Record {
-	for i := q.first; n > 0; i++ {
-		piece := q.slices[i].records
-		piece = piece[:min(n, len(piece))]
-		to = append(to, piece)
-		n -= len(piece)
+// records appends all of them to to, in as many pieces as they are in. The pieces
+// stay as they are, whatever happens to the queue.
+func (q *queue) records(to [][]*kgo.Record) [][]*kgo.Record {
+	for _, s := range q.slices[q.first:] {
+		to = append(to, s.records)
 	}
 	return to
 }
@@ -52,7 +52,9 @@ func (q *queue) pop(n int) slice {
 	if n >= len(s.records) {
 		taken := *s
 		*s = slice{} // or it would keep a whole fetch in memory
-		q.first++
+		if q.first++; q.first == len(q.slices) {
+			q.slices, q.first = q.slices[:0], 0
+		}
 		q.n -= len(taken.records)
 		return taken
 	}
@@ -63,14 +65,44 @@ func (q *queue) pop(n int) slice {
 	return taken
 }
 
-// putBack puts slices, in their order, in front of the others.
-func (q *queue) putBack(slices []slice) {
-	if len(slices) == 0 {
+// popOne takes the first record off.
+func (q *queue) popOne() item {
+	s := q.pop(1)
+	return item{record: s.records[0], seq: s.seq, bytes: s.bytes}
+}
+
+// moveTo takes the first n records off and puts them at the end of to.
+func (q *queue) moveTo(to *queue, n int) {
+	for n > 0 {
+		s := q.pop(n)
+		to.push(s)
+		n -= len(s.records)
+	}
+}
+
+// putBack puts what is left of other, in its order, in front; other is empty
+// afterwards.
+func (q *queue) putBack(other *queue) {
+	if other.n == 0 {
 		return
 	}
-	for _, s := range slices {
-		q.n += len(s.records)
+	back := other.slices[other.first:]
+	if q.first >= len(back) { // there is room where they came from
+		q.first -= len(back)
+		copy(q.slices[q.first:], back)
+	} else {
+		q.slices = append(append(make([]slice, 0, len(back)+len(q.slices)-q.first), back...), q.slices[q.first:]...)
+		q.first = 0
 	}
-	q.slices = append(slices, q.slices[q.first:]...)
-	q.first = 0
+	q.n += other.n
+	other.clear()
+}
+
+// clear forgets everything, and keeps a little room.
+func (q *queue) clear() {
+	clear(q.slices)
+	q.slices, q.first, q.n = q.slices[:0], 0, 0
+	if cap(q.slices) > 64 {
+		q.slices = nil
+	}
 }

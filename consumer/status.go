@@ -69,11 +69,11 @@ func (e *engine) stuckHandlers() []duplex.Problem {
 	var found []duplex.Problem
 	for at, a := range e.ghosts {
 		a.mu.Lock()
-		if t := a.turn; t != nil {
+		if n := a.running; n > 0 {
 			found = append(found, duplex.Problem{
 				Code: duplex.StatusHandlerStuck,
-				Detail: fmt.Sprintf("%s/%d: the handler of a former assignment was told to stop and has not returned, %s after it began",
-					at.topic, at.partition, time.Since(t.began).Round(time.Second)),
+				Detail: fmt.Sprintf("%s/%d: %d handlers of a former assignment were told to stop and have not returned, %s after it ended",
+					at.topic, at.partition, n, time.Duration(a.engine.clock()-a.ended).Round(time.Second)),
 			})
 		}
 		a.mu.Unlock()
@@ -85,26 +85,80 @@ func (a *assignment) status() (duplex.PartitionStatus, duplex.Problem) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.settle()
+	now := a.engine.clock()
 	p := duplex.PartitionStatus{
 		Topic: a.topic, Partition: a.partition, Committed: a.committed, Watermark: a.ledger.Watermark(), Frontier: a.read,
-		End: a.end, Loaded: a.lane.queue.len(), Paused: a.paused,
+		End: a.end, Loaded: a.loaded, Paused: a.paused, Running: a.running, Lanes: a.lanes.n, Waiting: a.waiting,
 	}
-	if a.turn != nil {
-		p.Running = 1
+	if a.end >= 0 {
+		p.Lag = max(0, a.end-p.Watermark)
 	}
-	if a.lane.lastErr != nil {
-		p.Attempt, p.RetryAt, p.LastError = a.lane.attempt, a.lane.due, a.lane.lastErr.Error()
+	if oldest := a.oldestBegan(); oldest > 0 {
+		p.OldestRunning = time.Duration(now - oldest)
 	}
-	switch stood := time.Since(a.moved); {
-	case a.paused && stood > stallAfter && a.lane.queue.len() > 0:
-		head := a.lane.queue.head()
+	failed := a.firstFailed()
+	if failed != nil {
+		p.Attempt, p.RetryAt, p.LastError = int(failed.attempt), failed.due, failed.lastErr.Error()
+	}
+	switch stood := time.Duration(now - a.moved); {
+	case a.paused && stood > stallAfter && a.loaded > 0:
 		return p, duplex.Problem{Code: duplex.StatusHeadOfLineBlocked, Detail: fmt.Sprintf(
-			"%s/%d: offset %d, key %q, holds up %d loaded records for %s", a.topic, a.partition, head.Offset, cut(head.Key), p.Loaded, stood.Round(time.Second))}
-	case a.lane.lastErr != nil:
+			"%s/%d: %s holds up %d loaded records for %s", a.topic, a.partition, a.blocker(), p.Loaded, stood.Round(time.Second))}
+	case failed != nil:
+		more := ""
+		if a.waiting > 1 {
+			more = fmt.Sprintf(", and %d others wait", a.waiting-1)
+		}
 		return p, duplex.Problem{Code: duplex.StatusRetrying, Detail: fmt.Sprintf(
-			"%s/%d: offset %d waits for attempt %d: %v", a.topic, a.partition, p.Watermark, p.Attempt, a.lane.lastErr)}
+			"%s/%d: offset %d waits for attempt %d: %v%s", a.topic, a.partition, failed.head.record.Offset, p.Attempt, failed.lastErr, more)}
 	}
 	return p, duplex.Problem{}
+}
+
+// oldestBegan is when the handler that has been at work for longest began, 0 if
+// none is.
+func (a *assignment) oldestBegan() (oldest int64) {
+	if t := a.chunk; t != nil {
+		if oldest = t.seenAt; a.handler.batch != nil {
+			oldest = t.began
+		}
+	}
+	for l := a.lanes.first; l != nil; l = l.next {
+		if l.state == laneRunning && (oldest == 0 || l.began < oldest) {
+			oldest = l.began
+		}
+	}
+	return oldest
+}
+
+// firstFailed is the lane whose failed head has the lowest offset, nil if none
+// has failed.
+func (a *assignment) firstFailed() (first *lane) {
+	for l := a.lanes.first; l != nil; l = l.next {
+		if l.failed() && (first == nil || l.head.record.Offset < first.head.record.Offset) {
+			first = l
+		}
+	}
+	return first
+}
+
+// blocker names the record that holds the watermark back.
+func (a *assignment) blocker() string {
+	offset := a.ledger.Watermark()
+	if t := a.chunk; t != nil && t.queue.len() > 0 && t.queue.head().Offset == offset {
+		return fmt.Sprintf("offset %d, key %q,", offset, cut(t.queue.head().Key))
+	}
+	for l := a.lanes.first; l != nil; l = l.next {
+		if l.head.record.Offset != offset {
+			continue
+		}
+		doing := fmt.Sprintf("waits for attempt %d", l.attempt)
+		if l.state == laneRunning {
+			doing = fmt.Sprintf("has been at work for %s", time.Duration(a.engine.clock()-l.began).Round(time.Millisecond))
+		}
+		return fmt.Sprintf("offset %d, key %q, %s and", offset, cut(l.head.record.Key), doing)
+	}
+	return fmt.Sprintf("offset %d", offset)
 }
 
 func cut(key []byte) []byte { return key[:min(len(key), 80)] }

@@ -64,10 +64,11 @@ func handlersStuck(busy []*assignment, after time.Duration) error {
 		len(busy), after, strings.Join(names, ", "))
 }
 
+// headName names the record that holds up the commit.
 func (a *assignment) headName() string {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.lane.queue.len() == 0 {
+	if a.running == 0 {
 		return fmt.Sprintf("%s/%d", a.topic, a.partition)
 	}
 	return fmt.Sprintf("%s/%d offset %d", a.topic, a.partition, a.ledger.Watermark())

@@ -1,7 +1,9 @@
 package consumer
 
 import (
+	"cmp"
 	"errors"
+	"math"
 	"slices"
 	"time"
 
@@ -18,13 +20,16 @@ import (
 // meta is what to write beside the watermark. The mutex is held.
 func (a *assignment) meta() commitmeta.Meta {
 	m := commitmeta.Meta{Partitions: a.origin, Runs: slices.Collect(a.ledger.Runs())}
-	l := &a.lane
-	for _, piece := range l.queue.front(nil, min(l.retry, l.queue.len())) {
-		for _, r := range piece {
-			m.Heads = append(m.Heads, commitmeta.Head{Offset: r.Offset, Attempt: l.attempt - 1, Due: unixMilli(l.due)})
+	for l := a.lanes.first; l != nil; l = l.next {
+		if !l.failed() {
+			continue
+		}
+		for i := range int(l.together) {
+			m.Heads = append(m.Heads, commitmeta.Head{Offset: l.at(i).record.Offset, Attempt: int(l.attempt) - 1, Due: unixMilli(l.due)})
 		}
 	}
-	m.Heads = append(m.Heads, a.heads...) // they are still to be read again
+	m.Heads = append(m.Heads, a.heads...) // they are still to be run again
+	slices.SortFunc(m.Heads, func(a, b commitmeta.Head) int { return cmp.Compare(a.Offset, b.Offset) })
 	return m
 }
 
@@ -36,22 +41,15 @@ func unixMilli(t time.Time) int64 {
 }
 
 // reload takes the records off that a former owner had read, and puts those it had
-// not finished into the lane. The mutex is held.
+// not finished into the queue. The mutex is held.
 func (a *assignment) reload(records []*kgo.Record) []*kgo.Record {
 	for len(records) > 0 {
 		first, frontier := records[0], a.ledger.Frontier()
 		a.passed(min(first.Offset, frontier))
-		var seq uint64
-		open := true
-		switch {
-		case first.Offset < frontier:
-			seq, open = a.ledger.Find(first.Offset)
-		case len(a.heads) > 0 && first.Offset <= a.heads[len(a.heads)-1].Offset:
-			seq, _ = a.ledger.Add(first.Offset, 1)
-		default:
-			a.heads = nil
+		if first.Offset >= frontier {
 			return records
 		}
+		seq, open := a.ledger.Find(first.Offset)
 		a.read, records = first.Offset+1, records[1:]
 		if open {
 			a.again(first, seq)
@@ -66,10 +64,7 @@ func (a *assignment) again(r *kgo.Record, seq uint64) {
 		a.ledger.Finish(seq, 1)
 		return
 	}
-	a.resumeHead(r)
-	s := slice{records: []*kgo.Record{r}, seq: seq, bytes: recordSize(r)}
-	a.bytes += s.bytes
-	a.lane.queue.push(s)
+	a.enqueue(slice{records: []*kgo.Record{r}, seq: seq, bytes: recordSize(r)})
 }
 
 // passed notes that no record below offset will come any more: what is not there
@@ -84,24 +79,43 @@ func (a *assignment) passed(offset int64) {
 
 var errFormerOwner = errors.New("it failed while another member had the partition")
 
-// resumeHead has a record that comes to stand at the head of the lane wait as it did
-// with the former owner, together with those that failed with it.
-func (a *assignment) resumeHead(r *kgo.Record) {
+// headOf returns what is known of a record that is taken from the queue and failed
+// with a former owner; ok is false if it did not. The mutex is held.
+func (a *assignment) headOf(r *kgo.Record) (h commitmeta.Head, ok bool) {
 	for len(a.heads) > 0 && a.heads[0].Offset < r.Offset {
-		a.heads = a.heads[1:]
+		a.heads = a.heads[1:] // it was compacted away
 	}
 	if len(a.heads) == 0 || a.heads[0].Offset != r.Offset {
-		return
+		return commitmeta.Head{}, false
 	}
-	l, h := &a.lane, a.heads[0]
-	a.heads = a.heads[1:]
-	if l.queue.len() != l.retry || a.turn != nil || (l.retry > 0 && l.attempt != h.Attempt+1) {
-		return // it does not stand at the head: it begins anew
-	}
-	l.attempt = h.Attempt + 1
+	h, a.heads = a.heads[0], a.heads[1:]
+	return h, true
+}
+
+// resume has a new lane wait as its head did with the former owner.
+func (a *assignment) resume(l *lane, h commitmeta.Head) {
 	due := time.Time{}
 	if h.Due > 0 {
 		due = time.UnixMilli(h.Due)
 	}
-	l.headFailed(l.retry+1, due, errFormerOwner)
+	l.attempt, l.due, l.lastErr = int32(min(h.Attempt, math.MaxInt32-1)+1), due, errFormerOwner
+	for a.ordering == ByPartition && a.handler.batch != nil && a.queue.len() > 0 && a.sameHead(a.queue.head(), h) {
+		a.heads = a.heads[1:]
+		l.push(a.queue.popOne())
+		l.together++
+	}
+	a.putOff(l)
+}
+
+func (a *assignment) sameHead(r *kgo.Record, h commitmeta.Head) bool {
+	return len(a.heads) > 0 && a.heads[0].Offset == r.Offset && a.heads[0].Attempt == h.Attempt
+}
+
+// joinHead is called when the last record of a lane failed with the former owner:
+// it runs together with those that failed with it. If it does not stand at the
+// head, it begins anew.
+func (a *assignment) joinHead(l *lane, h commitmeta.Head) {
+	if a.handler.batch != nil && l.state == laneWaiting && int(l.together) == l.len()-1 && int(l.attempt) == h.Attempt+1 {
+		l.together++
+	}
 }

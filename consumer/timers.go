@@ -6,7 +6,8 @@ import (
 	"time"
 )
 
-// timers wakes lanes when they are due, with one timer for all.
+// timers wakes lanes when they are due, and assignments whose records waited long
+// enough for others to make a batch with, with one timer for all.
 type timers struct {
 	mu     sync.Mutex
 	heap   dueHeap
@@ -15,20 +16,21 @@ type timers struct {
 }
 
 type due struct {
-	at   time.Time
-	lane *lane
+	at         time.Time
+	lane       *lane // nil for the wait for a batch
+	assignment *assignment
 }
 
-// add wakes l at the given time; waking a lane that is not waiting any more does
-// nothing.
-func (t *timers) add(l *lane, at time.Time) {
+// add has the assignment woken at the given time.
+func (t *timers) add(d due) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.closed {
 		return
 	}
-	heap.Push(&t.heap, due{at, l})
-	if t.heap[0].lane == l {
+	first := len(t.heap) == 0 || d.at.Before(t.heap[0].at)
+	heap.Push(&t.heap, d)
+	if first {
 		t.arm()
 	}
 }
@@ -43,23 +45,28 @@ func (t *timers) arm() {
 }
 
 func (t *timers) fire() {
-	for _, l := range t.take(time.Now()) {
-		l.assignment.wake()
+	dues := t.take(time.Now())
+	for len(dues) > 0 {
+		n := 1 // those of one assignment that are due together run together in a batch
+		for n < len(dues) && dues[n].assignment == dues[0].assignment {
+			n++
+		}
+		dues[0].assignment.wake(dues[:n])
+		dues = dues[n:]
 	}
 }
 
-func (t *timers) take(now time.Time) []*lane {
+func (t *timers) take(now time.Time) (dues []due) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	var lanes []*lane
 	for len(t.heap) > 0 && !t.heap[0].at.After(now) {
 		d, _ := heap.Pop(&t.heap).(due)
-		lanes = append(lanes, d.lane)
+		dues = append(dues, d)
 	}
 	if len(t.heap) > 0 && !t.closed {
 		t.arm()
 	}
-	return lanes
+	return dues
 }
 
 func (t *timers) close() {

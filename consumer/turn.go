@@ -14,35 +14,81 @@ import (
 	"github.com/duplex-go/duplex"
 )
 
-// A turn is one visit of a worker to a lane: it runs the head and then those
-// behind it, until one fails, the lane is stopped, or others have waited long
-// enough.
+// A turn is what a worker has of an assignment: a chunk of its queue, which runs
+// in place, or the head of a lane, or, for a batch handler, the heads of several.
+// Every worker has one, and uses it again and again; what is not atomic is the
+// worker's while it runs handlers, and under the assignment's mutex otherwise.
 type turn struct {
-	//nolint:containedctx // the parent of the contexts of its records
-	ctx     context.Context
-	lane    *lane
-	attempt int
-	began   time.Time
-	// done counts what is finished from the head on; the worker writes it, the
-	// committer reads it, so that a commit is exact while a turn is under way.
-	done atomic.Int32
-	// settled is how many of those are in the ledger; under the assignment's
-	// mutex.
-	settled int
+	assignment *assignment
+	inPlace    bool
+	visit      int64 // when the worker came
+	began      int64 // as the engine's clock has it
 
-	// size is how many records it has. The result of a single handler is why the
-	// record behind the done ones failed, that of a batch handler which ones did.
-	size   int
-	err    error
-	failed map[int]error
+	lane  *lane   // one record; of a chunk that was cut, the record it was at
+	lanes []*lane // a batch of records that failed before
+
+	queue  queue           // a chunk
+	pieces [][]*kgo.Record // the same records, or those of the lanes, for the worker
+	// word says how far a chunk is: see claim. settled of its records are entered
+	// into the ledger; ended is how many are finished, once the worker knows.
+	word    atomic.Uint64
+	settled int
+	ended   int
+	// seen is the word at the last look, seenAt when it was first so.
+	seen   uint64
+	seenAt int64
+
+	size    int // of a chunk or a batch
+	attempt int32
+	err     error         // of the record that the turn ended with
+	failed  map[int]error // of a batch: which, and why
 }
 
+// reset makes a turn ready for an assignment.
+func (t *turn) reset(a *assignment) {
+	t.assignment, t.lane, t.err, t.failed = a, nil, nil, nil
+	t.lanes = t.lanes[:0]
+	t.settled, t.ended, t.size = 0, 0, 0
+}
+
+// found reports whether it has anything to run.
+func (t *turn) found() bool { return t.lane != nil || len(t.lanes) > 0 || t.queue.len() > 0 }
+
+// The word of a turn counts the chunks that it had (32 bits), so that no two are
+// taken for each other, and says how many records may be claimed (16) and were
+// claimed (16). All that were claimed are finished, but for the last one.
 const (
-	// turnSize bounds the records of a turn, and so what is allocated for it.
-	turnSize = 256
-	// turnTime is how long a turn may last while other lanes wait.
-	turnTime = 2 * time.Millisecond
+	wordChunk = 32
+	wordLimit = 16
+	wordField = 1<<16 - 1
 )
+
+// open lets the first n records be claimed.
+func (t *turn) open(n int) {
+	t.word.Store((t.word.Load()>>wordChunk+1)<<wordChunk | uint64(n)<<wordLimit)
+}
+
+// claim reports whether the next record may run.
+func (t *turn) claim() bool {
+	w := t.word.Add(1)
+	return w&wordField <= w>>wordLimit&wordField
+}
+
+// done counts the finished records of a chunk that is at work.
+func (t *turn) done() int {
+	w := t.word.Load()
+	return max(0, int(w&wordField)-1)
+}
+
+// cut keeps the records behind the one that is at work from being claimed. It
+// reports false if the turn is not as seen any more, or no record is at work.
+func (t *turn) cut(seen uint64) bool {
+	claimed, limit := seen&wordField, seen>>wordLimit&wordField
+	if claimed == 0 || claimed > limit {
+		return false
+	}
+	return t.word.CompareAndSwap(seen, seen>>wordChunk<<wordChunk|claimed<<wordLimit|claimed)
+}
 
 // route is what to do with the records of a topic.
 type route struct {
@@ -56,58 +102,73 @@ var errGoexit = &duplex.Error{
 	Hint: "the handler called runtime.Goexit; in a test, FailNow must not be called from a handler",
 }
 
-// runLane is what a worker does with a lane.
-func (e *engine) runLane(w *worker, l *lane) {
-	a := l.assignment
-	t := a.begin(w)
-	if t == nil {
-		return
-	}
+// visit is what a worker does with an assignment: turn after turn, until there is
+// nothing more to do or others have waited long enough.
+func (e *engine) visit(w *worker, a *assignment) {
+	atWork := a.enter(w)
 	defer func() {
-		clear(w.pieces)
-		if a.finish(t) {
-			e.laid(a)
+		if atWork { // a handler ended the goroutine
+			a.leave(w)
 		}
 	}()
-	if a.handler.batch != nil {
-		e.runBatch(t, w.pieces)
-		return
+	for atWork {
+		e.execute(w)
+		atWork = a.next(w)
 	}
-	e.runSingle(t, w.pieces)
 }
 
-func (e *engine) runSingle(t *turn, pieces [][]*kgo.Record) {
-	contexts := make([]recordContext, t.size)
-	returned := false
+// execute runs the handlers of a turn.
+func (e *engine) execute(w *worker) {
+	t, returned := &w.turn, false
 	defer func() {
 		if p := recover(); p != nil {
-			t.err = panicked(p)
+			t.endedBy(panicked(p))
 		} else if !returned {
-			t.err = errGoexit
+			t.endedBy(errGoexit)
 		}
 	}()
-	for _, piece := range pieces {
-		if !e.runPiece(t, piece, contexts[t.done.Load():]) {
-			break
-		}
+	switch {
+	case t.assignment.handler.batch != nil:
+		e.runBatch(t)
+	case t.inPlace:
+		e.runChunk(w)
+	default:
+		t.err = e.call(w.context(t.lane), t.assignment.handler.single)
 	}
 	returned = true
 }
 
+// endedBy notes that a handler did not return as it should.
+func (t *turn) endedBy(err error) {
+	if t.assignment.handler.batch != nil {
+		t.allFailed(err)
+		return
+	}
+	t.err = err
+}
+
+func (e *engine) runChunk(w *worker) {
+	t := &w.turn
+	contexts := make([]recordContext, t.size)
+	for _, piece := range t.pieces {
+		if !e.runPiece(t, piece, contexts[t.ended:]) {
+			return
+		}
+	}
+}
+
 // runPiece reports whether the turn may go on.
 func (e *engine) runPiece(t *turn, records []*kgo.Record, contexts []recordContext) bool {
-	a, before := t.lane.assignment, t.done.Load()
+	a := t.assignment
 	for i, r := range records {
-		done := before + int32(i)
-		if a.halted() || (done > 0 && e.pool.contended() && time.Since(t.began) > turnTime) {
+		if a.halted() || (t.ended > 0 && e.pool.contended() && e.clock()-t.began > turnTime) || !t.claim() {
 			return false
 		}
-		contexts[i] = recordContext{turn: t, record: r}
-		if err := e.call(&contexts[i], a.handler.single); err != nil {
-			t.err = err
+		contexts[i] = recordContext{assignment: a, record: r, attempt: 1}
+		if t.err = e.call(&contexts[i], a.handler.single); t.err != nil {
 			return false
 		}
-		t.done.Store(done + 1)
+		t.ended++
 	}
 	return true
 }
@@ -130,18 +191,10 @@ func orTimeout(ctx context.Context, err error) error {
 	return err
 }
 
-func (e *engine) runBatch(t *turn, pieces [][]*kgo.Record) {
-	records := slices.Concat(pieces...) // the handler may keep it
-	returned := false
-	defer func() {
-		if p := recover(); p != nil {
-			t.allFailed(panicked(p))
-		} else if !returned {
-			t.allFailed(errGoexit)
-		}
-	}()
-	err := e.callBatch(&recordContext{turn: t, record: records[0]}, t.lane.assignment.handler.batch, records)
-	returned = true
+func (e *engine) runBatch(t *turn) {
+	records := slices.Concat(t.pieces...) // the handler may keep it
+	ctx := &recordContext{assignment: t.assignment, record: records[0], attempt: t.attempt}
+	err := e.callBatch(ctx, t.assignment.handler.batch, records)
 	if be, ok := errors.AsType[*BatchError](err); ok {
 		t.someFailed(be)
 		return
@@ -186,3 +239,6 @@ func panicked(p any) error {
 	}
 	return e
 }
+
+// turnTime is how long a worker may stay with an assignment while others wait.
+const turnTime = int64(2 * time.Millisecond)

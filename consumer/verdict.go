@@ -10,91 +10,74 @@ import (
 	"github.com/duplex-go/duplex/internal/backoff"
 )
 
-// judge decides what becomes of the records that a turn did not handle. The
-// assignment's mutex is held, and the ledger has what the turn finished.
-func (e *engine) judge(a *assignment, t *turn) {
-	if a.handler.batch != nil {
-		e.judgeBatch(a, t)
-		return
+// judgeChunk enters what a chunk finished, and gives the record that failed, if one
+// did, a lane to wait in. The assignment's mutex is held in all of this.
+func (e *engine) judgeChunk(a *assignment, w *worker) {
+	t := &w.turn
+	a.settleTo(t, t.ended)
+	e.counts.handled.Add(int64(t.ended))
+	if t.err != nil && a.ctx.Err() == nil { // else it was told to give up: no failure of the record
+		it := t.queue.popOne()
+		key, keyed := a.ordering.keyOf(it.record)
+		e.judge(a, w, a.newLane(w, it, key, keyed), t.err)
 	}
-	e.counts.handled.Add(int64(t.done.Load()))
-	if t.err == nil {
+	a.queue.putBack(&t.queue)
+}
+
+// judge decides what becomes of a lane whose head ran and ended with err.
+func (e *engine) judge(a *assignment, w *worker, l *lane, err error) {
+	if err == nil {
+		e.counts.handled.Add(1)
+		a.advance(w, l, e.clock())
 		return
 	}
 	if a.ctx.Err() != nil {
-		return // it was told to give up: no failure of the record
+		a.ready.push(l) // it was told to give up: no failure of the record
+		return
 	}
-	v := duplex.VerdictOf(t.err)
+	v := duplex.VerdictOf(err)
 	if v.Kind == duplex.VerdictDrop {
-		e.dropped(a, a.lane.queue.head(), v)
-		a.finishHeads(1)
-		a.relieve()
+		e.dropped(a, l.head.record, v)
+		a.advance(w, l, e.clock())
 		return
 	}
-	e.tryAgain(a, 1, e.wait(a, v), v, t.err)
+	e.tryAgain(a, l, e.wait(l.attempt, v), v, err)
+	e.logFailure(a, l, 1, v, err)
 }
 
-func (e *engine) judgeBatch(a *assignment, t *turn) {
-	if len(t.failed) > 0 && a.ctx.Err() != nil {
-		return
-	}
-	var again []slice
-	var wait time.Duration
-	var counted duplex.Verdict
-	var last error
-	for i := range t.size {
-		err, failed := t.failed[i]
-		v := duplex.VerdictOf(err)
-		if failed && v.Kind != duplex.VerdictDrop {
-			if last == nil || counted.Kind == duplex.VerdictSnooze {
-				counted, last = v, err
-			}
-			wait = max(wait, e.wait(a, v))
-			again = append(again, a.lane.queue.pop(1))
-			continue
-		}
-		if failed {
-			e.dropped(a, a.lane.queue.head(), v)
-		} else {
-			e.counts.handled.Add(1)
-		}
-		a.finishFirst(1)
-	}
-	a.moved = time.Now()
-	a.lane.queue.putBack(again)
-	if len(again) == 0 {
-		a.lane.headIsNew()
-	} else {
-		e.tryAgain(a, len(again), wait, counted, last)
-	}
-	a.relieve()
-}
-
-// wait is how long the head of a's lane waits after verdict v.
-func (e *engine) wait(a *assignment, v duplex.Verdict) time.Duration {
+// wait is how long a record waits after so many attempts and verdict v.
+func (e *engine) wait(attempt int32, v duplex.Verdict) time.Duration {
 	if v.Kind == duplex.VerdictSnooze || v.After > 0 {
 		return v.After
 	}
-	return backoff.Exponential(a.lane.attempt, e.cfg.RetryMin, e.cfg.RetryMax)
+	return backoff.Exponential(int(attempt), e.cfg.RetryMin, e.cfg.RetryMax)
 }
 
-func (e *engine) tryAgain(a *assignment, n int, wait time.Duration, v duplex.Verdict, err error) {
-	l := &a.lane
-	l.headFailed(n, time.Now().Add(wait), err)
-	head := l.queue.head()
-	fields := []zap.Field{
-		zap.String("topic", a.topic), zap.Int32("partition", a.partition), zap.Int64("offset", head.Offset),
-		zap.String("group", e.cfg.Group), zap.ByteString("key", head.Key), zap.Int("attempt", l.attempt), zap.Duration("wait", wait),
-	}
+// tryAgain has the head of a lane, or those that stand there together, run again.
+func (e *engine) tryAgain(a *assignment, l *lane, wait time.Duration, v duplex.Verdict, err error) {
+	l.due, l.lastErr = time.Now().Add(wait), err
 	if v.Kind == duplex.VerdictSnooze {
-		e.counts.snoozed.Add(int64(n))
-		e.log.Debug("a record is snoozed", fields...)
+		e.counts.snoozed.Add(int64(l.together))
+	} else {
+		e.counts.failed.Add(int64(l.together))
+		l.attempt++
+	}
+	a.putOff(l)
+}
+
+// logFailure is called after tryAgain, for n records that the head of l stands for.
+func (e *engine) logFailure(a *assignment, l *lane, n int, v duplex.Verdict, err error) {
+	level, text := zap.WarnLevel, "handling a record failed, it waits for its next attempt"
+	if v.Kind == duplex.VerdictSnooze {
+		level, text = zap.DebugLevel, "a record is snoozed"
+	}
+	entry := e.log.Check(level, text)
+	if entry == nil {
 		return
 	}
-	e.counts.failed.Add(int64(n))
-	e.log.Warn("handling a record failed, it waits for its next attempt",
-		append(fields, zap.Int("records", n), zap.String("code", string(duplex.CodeOf(err))), zap.Error(err))...)
-	l.attempt++
+	entry.Write(zap.String("topic", a.topic), zap.Int32("partition", a.partition), zap.Int64("offset", l.head.record.Offset),
+		zap.String("group", e.cfg.Group), zap.ByteString("key", cut(l.head.record.Key)), zap.Int32("attempt", l.attempt), zap.Time("due", l.due),
+		zap.Int("records", n), zap.String("code", string(duplex.CodeOf(err))), zap.Error(err))
 }
 
 func (e *engine) dropped(a *assignment, head *kgo.Record, v duplex.Verdict) {
@@ -104,12 +87,16 @@ func (e *engine) dropped(a *assignment, head *kgo.Record, v duplex.Verdict) {
 		zap.String("group", e.cfg.Group), zap.ByteString("key", head.Key), zap.String("reason", v.Reason))
 }
 
+// countLate counts what a turn handled whose assignment had been closed meanwhile.
 func (e *engine) countLate(t *turn) {
-	late := int64(t.done.Load())
-	if t.lane.assignment.handler.batch != nil {
-		late = int64(t.size - len(t.failed))
+	late := 0
+	switch {
+	case t.assignment.handler.batch != nil:
+		late = t.size - len(t.failed)
+	case t.lane == nil:
+		late = t.ended - t.settled
+	case t.err == nil:
+		late = 1
 	}
-	if late > int64(t.settled) {
-		e.counts.late.Add(late - int64(t.settled))
-	}
+	e.counts.late.Add(int64(late))
 }

@@ -25,7 +25,7 @@ import (
 func TestVirtualGoroutinesDoNotGrowWithPartitions(t *testing.T) {
 	running := func(partitions int32) (n int) {
 		inWorld(t, partitions, func(t *testing.T, w *world) {
-			m := w.start(consumer.Config{Handlers: newSeen().collect(0)})
+			m := w.start(consumer.Config{Ordering: consumer.ByPartition, Handlers: newSeen().collect(0)})
 			eventually(t, time.Minute, "all partitions", func() bool { return len(m.c.Status().Partitions) == int(partitions) })
 			time.Sleep(time.Minute)
 			n = runtime.NumGoroutine()
@@ -45,7 +45,7 @@ func TestVirtualResumedPartitionIsReadAtOnce(t *testing.T) {
 		var mu sync.Mutex
 		var times []time.Time
 		release := make(chan struct{})
-		m := w.start(consumer.Config{MaxLoaded: 128, Handlers: handle(func(context.Context, *kgo.Record) error {
+		m := w.start(consumer.Config{Ordering: consumer.ByPartition, MaxLoaded: 128, Handlers: handle(func(context.Context, *kgo.Record) error {
 			<-release
 			mu.Lock()
 			defer mu.Unlock()
@@ -74,7 +74,7 @@ func TestVirtualGroupThatRefusesUsEndsRun(t *testing.T) {
 		t.Run(refusal.Message, func(t *testing.T) {
 			inWorld(t, 1, func(t *testing.T, w *world) {
 				w.kafka.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.JoinGroup}, Err: refusal})
-				m := w.start(consumer.Config{Handlers: newSeen().collect(0)})
+				m := w.start(consumer.Config{Ordering: consumer.ByPartition, Handlers: newSeen().collect(0)})
 				select {
 				case <-m.done:
 				case <-time.After(time.Minute):
@@ -91,7 +91,7 @@ func TestVirtualLastCommitIsRepeatedUntilItIsAcknowledged(t *testing.T) {
 	inWorld(t, 1, func(t *testing.T, w *world) {
 		w.publish(0, 0, 10)
 		s := newSeen()
-		m := w.start(consumer.Config{CommitInterval: time.Hour, Handlers: s.collect(0)})
+		m := w.start(consumer.Config{Ordering: consumer.ByPartition, CommitInterval: time.Hour, Handlers: s.collect(0)})
 		eventually(t, time.Minute, "everything", func() bool { return s.count() == 10 })
 		w.kafka.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.OffsetCommit}, Err: kerr.RebalanceInProgress, Count: 3})
 		require.NoError(t, m.halt())
@@ -118,7 +118,7 @@ func TestVirtualSharesAGroupWithOtherClients(t *testing.T) {
 					}
 				})
 				time.Sleep(10 * time.Second)
-				m := w.start(consumer.Config{Handlers: s.collect(0)})
+				m := w.start(consumer.Config{Ordering: consumer.ByPartition, Handlers: s.collect(0)})
 				eventually(t, time.Minute, "a fair share", func() bool { return len(m.c.Status().Partitions) == 2 })
 				for p := range int32(4) {
 					w.publish(p, 0, 10)

@@ -29,7 +29,7 @@ func TestVirtualBlockedPartitionIsBoundedAndOthersFlow(t *testing.T) {
 			w.publish(p, 0, 20_000)
 		}
 		s := newSeen()
-		m := w.start(consumer.Config{MaxLoaded: 3000, RetryMax: time.Second, Handlers: handle(func(_ context.Context, r *kgo.Record) error {
+		m := w.start(consumer.Config{Ordering: consumer.ByPartition, MaxLoaded: 3000, RetryMax: time.Second, Handlers: handle(func(_ context.Context, r *kgo.Record) error {
 			if r.Partition == 0 {
 				return errors.New("down")
 			}
@@ -49,7 +49,7 @@ func TestVirtualBlockedPartitionIsBoundedAndOthersFlow(t *testing.T) {
 		time.Sleep(time.Minute)
 		st := m.c.Status()
 		require.Equal(t, duplex.StatusHeadOfLineBlocked, st.Code)
-		require.Contains(t, fmt.Sprint(st.Problems), `orders/0: offset 0, key "k0", holds up`)
+		require.Contains(t, fmt.Sprint(st.Problems), `orders/0: offset 0, key "k0", waits for attempt `)
 		require.True(t, st.Partitions[0].Paused)
 		require.LessOrEqual(t, st.Partitions[0].Loaded, 2500)
 		require.Equal(t, int64(0), w.committed(0))
@@ -65,7 +65,7 @@ func TestVirtualPauseEndsWithTheAssignment(t *testing.T) {
 		var down, lost = true, make(chan struct{})
 		var mu sync.Mutex
 		s := newSeen()
-		m := w.start(consumer.Config{MaxLoaded: 500, Handlers: handle(func(_ context.Context, r *kgo.Record) error {
+		m := w.start(consumer.Config{Ordering: consumer.ByPartition, MaxLoaded: 500, Handlers: handle(func(_ context.Context, r *kgo.Record) error {
 			mu.Lock()
 			defer mu.Unlock()
 			if down {
@@ -95,7 +95,7 @@ func TestVirtualPauseEndsWithTheAssignment(t *testing.T) {
 func TestVirtualLostAndAssignedRunsNothingTwiceAtOnce(t *testing.T) {
 	inWorld(t, 2, func(t *testing.T, w *world) {
 		s := newSeen()
-		m := w.start(consumer.Config{CommitInterval: 100 * time.Millisecond, Handlers: s.collect(time.Millisecond)})
+		m := w.start(consumer.Config{Ordering: consumer.ByPartition, CommitInterval: 100 * time.Millisecond, Handlers: s.collect(time.Millisecond)})
 		eventually(t, time.Minute, "membership", func() bool { return len(m.c.Status().Partitions) == 2 })
 		for round := range 20 {
 			w.publish(0, round*200, 200)
@@ -129,7 +129,7 @@ func TestVirtualBatches(t *testing.T) {
 			defer mu.Unlock()
 			return len(sizes)
 		}
-		m := w.start(consumer.Config{MaxBatch: 100, BatchWait: 2 * time.Second, RetryMin: time.Second, Handlers: []consumer.Handler{
+		m := w.start(consumer.Config{Ordering: consumer.ByPartition, MaxBatch: 100, BatchWait: 2 * time.Second, RetryMin: time.Second, Handlers: []consumer.Handler{
 			consumer.HandleBatch(numbers, func(_ context.Context, values []int) error {
 				mu.Lock()
 				defer mu.Unlock()
@@ -173,7 +173,7 @@ func TestVirtualBatchWithUndecodableRecord(t *testing.T) {
 		w.publish(0, 3, 2)
 		var mu sync.Mutex
 		var got []int
-		m := w.start(consumer.Config{RetryMax: time.Second, Handlers: []consumer.Handler{
+		m := w.start(consumer.Config{Ordering: consumer.ByPartition, RetryMax: time.Second, Handlers: []consumer.Handler{
 			consumer.HandleBatch(duplex.Topic[int]{Name: "orders"}, func(_ context.Context, values []int) error {
 				mu.Lock()
 				defer mu.Unlock()
@@ -202,7 +202,7 @@ func TestVirtualMiddlewareAndTimeout(t *testing.T) {
 				}
 			}
 		}
-		m := w.start(consumer.Config{
+		m := w.start(consumer.Config{Ordering: consumer.ByPartition,
 			HandlerTimeout: 5 * time.Second, Middleware: []duplex.Middleware{named("outer"), named("inner")},
 			Handlers: handle(func(ctx context.Context, r *kgo.Record) error {
 				d := consumer.FromContext(ctx)

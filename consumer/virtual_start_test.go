@@ -21,7 +21,7 @@ func TestVirtualStartLatestSkipsWhatWasThereBefore(t *testing.T) {
 		w.publish(0, 0, 10)
 		w.publish(1, 0, 10)
 		s := newSeen()
-		cfg := consumer.Config{StartOffset: consumer.StartLatest(), Handlers: s.collect(0)}
+		cfg := consumer.Config{Ordering: consumer.ByPartition, StartOffset: consumer.StartLatest(), Handlers: s.collect(0)}
 		a := w.start(cfg)
 		eventually(t, time.Minute, "the resolved start is committed at once", func() bool { return w.committed(0) == 10 && w.committed(1) == 10 })
 		require.NoError(t, a.halt())
@@ -42,7 +42,7 @@ func TestVirtualStartAtATime(t *testing.T) {
 		at := time.Now()
 		w.publish(0, 10, 10)
 		s := newSeen()
-		m := w.start(consumer.Config{StartOffset: consumer.StartAt(at), Handlers: s.collect(0)})
+		m := w.start(consumer.Config{Ordering: consumer.ByPartition, StartOffset: consumer.StartAt(at), Handlers: s.collect(0)})
 		eventually(t, time.Minute, "the records from then on", func() bool { return s.count() == 10 })
 		require.Equal(t, 10, s.of(0)[0])
 		require.NoError(t, m.halt())
@@ -55,7 +55,7 @@ func TestVirtualAddedPartitionsStartAtTheirBeginning(t *testing.T) {
 	inWorld(t, 2, func(t *testing.T, w *world) {
 		w.publish(0, 0, 3)
 		s := newSeen()
-		cfg := consumer.Config{StartOffset: consumer.StartLatest(), Handlers: s.collect(0)}
+		cfg := consumer.Config{Ordering: consumer.ByPartition, StartOffset: consumer.StartLatest(), Handlers: s.collect(0)}
 		w.cluster.KafkaOptions = []kgo.Opt{kgo.MetadataMaxAge(5 * time.Second)}
 		a := w.start(cfg)
 		eventually(t, time.Minute, "the start is committed", func() bool { return w.committed(0) == 3 && w.committed(1) == 0 })
@@ -79,7 +79,7 @@ func TestVirtualNewGroupBeginsTogether(t *testing.T) {
 			w.publish(p, 0, 5)
 		}
 		s := newSeen()
-		cfg := consumer.Config{StartOffset: consumer.StartLatest(), Handlers: s.collect(0)}
+		cfg := consumer.Config{Ordering: consumer.ByPartition, StartOffset: consumer.StartLatest(), Handlers: s.collect(0)}
 		members := []*member{w.start(cfg), w.start(cfg), w.start(cfg)}
 		eventually(t, time.Minute, "all starts are committed", func() bool {
 			for _, offset := range w.offsets() {
@@ -109,7 +109,7 @@ func TestVirtualForeignCommits(t *testing.T) {
 		require.NoError(t, kadm.NewClient(cl).CommitAllOffsets(t.Context(), "boards", offsets))
 		cl.Close()
 		s := newSeen()
-		m := w.start(consumer.Config{StartOffset: consumer.StartLatest(), Handlers: s.collect(0)})
+		m := w.start(consumer.Config{Ordering: consumer.ByPartition, StartOffset: consumer.StartLatest(), Handlers: s.collect(0)})
 		eventually(t, time.Minute, "everything not committed", func() bool { return s.count() == 16 })
 		require.Equal(t, upTo(10)[4:], s.of(0))
 		require.Equal(t, upTo(10), s.of(1))
@@ -121,7 +121,7 @@ func TestVirtualDataDeletedBeforeItWasReadIsReported(t *testing.T) {
 	inWorld(t, 1, func(t *testing.T, w *world) {
 		w.publish(0, 0, 10)
 		s := newSeen()
-		cfg := consumer.Config{Handlers: s.collect(0)}
+		cfg := consumer.Config{Ordering: consumer.ByPartition, Handlers: s.collect(0)}
 		m := w.start(cfg)
 		eventually(t, time.Minute, "ten", func() bool { return s.count() == 10 })
 		require.NoError(t, m.halt())
@@ -146,7 +146,7 @@ func TestVirtualDataDeletedBeforeItWasReadIsReported(t *testing.T) {
 
 func TestVirtualMissingTopicAndUnreachableCluster(t *testing.T) {
 	inWorld(t, 1, func(t *testing.T, w *world) {
-		c, err := consumer.New(consumer.Config{Cluster: w.cluster, Group: "g", Handlers: []consumer.Handler{
+		c, err := consumer.New(consumer.Config{Ordering: consumer.ByPartition, Cluster: w.cluster, Group: "g", Handlers: []consumer.Handler{
 			consumer.HandleRecord("orders", func(context.Context, *kgo.Record) error { return nil }),
 			consumer.HandleRecord("ordesr", func(context.Context, *kgo.Record) error { return nil }),
 		}})
@@ -159,7 +159,7 @@ func TestVirtualMissingTopicAndUnreachableCluster(t *testing.T) {
 
 		nowhere := w.cluster
 		nowhere.Brokers = []string{"127.0.0.1:1"}
-		c, err = consumer.New(consumer.Config{Cluster: nowhere, Group: "g", StartTimeout: 5 * time.Second, Handlers: handle(ignore)})
+		c, err = consumer.New(consumer.Config{Ordering: consumer.ByPartition, Cluster: nowhere, Group: "g", StartTimeout: 5 * time.Second, Handlers: handle(ignore)})
 		require.NoError(t, err)
 		began := time.Now()
 		err = c.Run(t.Context())

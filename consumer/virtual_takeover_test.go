@@ -58,7 +58,7 @@ func TestVirtualAttemptsAndWaitsSurviveATakeover(t *testing.T) {
 					}
 					return nil
 				})
-				a := w.start(consumer.Config{Handlers: handlers})
+				a := w.start(consumer.Config{Ordering: consumer.ByPartition, Handlers: handlers})
 				w.publish(0, 0, 20)
 				eventually(t, time.Minute, "three attempts", func() bool { return len(of("10")) == 3 })
 				time.Sleep(3 * time.Second) // a commit
@@ -68,7 +68,7 @@ func TestVirtualAttemptsAndWaitsSurviveATakeover(t *testing.T) {
 				require.NoError(t, a.halt())
 				require.Equal(t, int64(10), w.committed(0))
 
-				b := w.start(consumer.Config{Handlers: handlers})
+				b := w.start(consumer.Config{Ordering: consumer.ByPartition, Handlers: handlers})
 				eventually(t, time.Minute, "the partition", func() bool {
 					st := b.c.Status()
 					return len(st.Partitions) == 1 && st.Partitions[0].Attempt == 4
@@ -113,7 +113,7 @@ func TestVirtualWhatIsFinishedAboveTheWatermarkIsNotRunAgain(t *testing.T) {
 				return failed.Err()
 			}),
 		}
-		a := w.start(consumer.Config{MaxBatch: 100, BatchWait: 2 * time.Second, Handlers: handlers})
+		a := w.start(consumer.Config{Ordering: consumer.ByPartition, MaxBatch: 100, BatchWait: 2 * time.Second, Handlers: handlers})
 		eventually(t, time.Minute, "membership", func() bool { return len(a.c.Status().Partitions) == 1 })
 		w.publish(0, 0, 100)
 		eventually(t, time.Minute, "the batch", func() bool {
@@ -130,7 +130,7 @@ func TestVirtualWhatIsFinishedAboveTheWatermarkIsNotRunAgain(t *testing.T) {
 		broken = false
 		mu.Unlock()
 		w.publish(0, 100, 5)
-		b := w.start(consumer.Config{MaxBatch: 100, Handlers: handlers})
+		b := w.start(consumer.Config{Ordering: consumer.ByPartition, MaxBatch: 100, Handlers: handlers})
 		eventually(t, 2*time.Hour, "everything", func() bool { return w.committed(0) == 105 })
 		require.Len(t, got, 105, "something was run again")
 		require.Equal(t, []int{10, 50, 90, 100, 101, 102, 103, 104}, got[97:])

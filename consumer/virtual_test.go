@@ -23,7 +23,7 @@ func TestVirtualHandlesEverythingInOrderAndCommits(t *testing.T) {
 			w.publish(p, 0, 1000)
 		}
 		s := newSeen()
-		m := w.start(consumer.Config{Handlers: s.collect(0)})
+		m := w.start(consumer.Config{Ordering: consumer.ByPartition, Handlers: s.collect(0)})
 		eventually(t, time.Minute, "3000 records", func() bool { return s.count() == 3000 })
 		eventually(t, 3*time.Second, "commits", func() bool { return w.committed(0) == 1000 && w.committed(1) == 1000 && w.committed(2) == 1000 })
 		require.Equal(t, duplex.StatusOK, m.c.Status().Code)
@@ -43,7 +43,7 @@ func TestVirtualFailedRecordWaitsInPlace(t *testing.T) {
 		w.publish(1, 0, 100)
 		s := newSeen()
 		var attempts []time.Time
-		m := w.start(consumer.Config{RetryMin: time.Second, RetryMax: 8 * time.Second, Handlers: handle(func(ctx context.Context, r *kgo.Record) error {
+		m := w.start(consumer.Config{Ordering: consumer.ByPartition, RetryMin: time.Second, RetryMax: 8 * time.Second, Handlers: handle(func(ctx context.Context, r *kgo.Record) error {
 			if r.Partition == 0 && string(r.Value) == "50" {
 				d := consumer.FromContext(ctx)
 				attempts = append(attempts, time.Now())
@@ -85,7 +85,7 @@ func TestVirtualVerdictsPanicsAndUndecodableRecords(t *testing.T) {
 		numbers := duplex.Topic[int]{Name: "orders"}
 		var ran []int
 		var snoozed time.Time
-		m := w.start(consumer.Config{RetryMin: time.Second, Handlers: []consumer.Handler{consumer.Handle(numbers, func(ctx context.Context, n int) error {
+		m := w.start(consumer.Config{Ordering: consumer.ByPartition, RetryMin: time.Second, Handlers: []consumer.Handler{consumer.Handle(numbers, func(ctx context.Context, n int) error {
 			ran = append(ran, n)
 			attempt := consumer.FromContext(ctx).Attempt
 			switch {
@@ -126,7 +126,7 @@ func TestVirtualRevokeWithinGraceRepeatsNothing(t *testing.T) {
 			w.publish(p, 0, 60)
 		}
 		s := newSeen()
-		cfg := consumer.Config{Handlers: s.collect(700 * time.Millisecond)}
+		cfg := consumer.Config{Ordering: consumer.ByPartition, Handlers: s.collect(700 * time.Millisecond)}
 		a := w.start(cfg)
 		eventually(t, time.Minute, "some work", func() bool { return s.count() > 20 })
 		b := w.start(cfg)
@@ -154,7 +154,7 @@ func TestVirtualNextOwnerWaitsForAHandlerThatWasCancelled(t *testing.T) {
 		w.publish(1, 0, 3)
 		var mu sync.Mutex
 		returned := map[int32]time.Time{}
-		a := w.start(consumer.Config{RevokeGrace: 3 * time.Second, Handlers: handle(func(ctx context.Context, r *kgo.Record) error {
+		a := w.start(consumer.Config{Ordering: consumer.ByPartition, RevokeGrace: 3 * time.Second, Handlers: handle(func(ctx context.Context, r *kgo.Record) error {
 			<-ctx.Done()
 			time.Sleep(900 * time.Millisecond) // it puts things in order
 			mu.Lock()
@@ -167,7 +167,7 @@ func TestVirtualNextOwnerWaitsForAHandlerThatWasCancelled(t *testing.T) {
 		var moved int32
 		var once sync.Once
 		s := newSeen()
-		b := w.start(consumer.Config{SessionTimeout: time.Second, Handlers: handle(func(_ context.Context, r *kgo.Record) error {
+		b := w.start(consumer.Config{Ordering: consumer.ByPartition, SessionTimeout: time.Second, Handlers: handle(func(_ context.Context, r *kgo.Record) error {
 			once.Do(func() { began, moved = time.Now(), r.Partition })
 			s.add(r)
 			return nil
@@ -190,7 +190,7 @@ func TestVirtualLateCompletionMovesNothing(t *testing.T) {
 		causes := make(chan error, 2)
 		release := make(chan struct{})
 		var stubborn atomic.Int32
-		a := w.start(consumer.Config{RevokeGrace: 3 * time.Second, Handlers: handle(func(ctx context.Context, r *kgo.Record) error {
+		a := w.start(consumer.Config{Ordering: consumer.ByPartition, RevokeGrace: 3 * time.Second, Handlers: handle(func(ctx context.Context, r *kgo.Record) error {
 			if string(r.Value) != "3" {
 				return nil
 			}
@@ -202,7 +202,7 @@ func TestVirtualLateCompletionMovesNothing(t *testing.T) {
 		})})
 		eventually(t, time.Minute, "both partitions are stuck", func() bool { return stubborn.Load() == 2 })
 		s := newSeen()
-		b := w.start(consumer.Config{Handlers: s.collect(0)})
+		b := w.start(consumer.Config{Ordering: consumer.ByPartition, Handlers: s.collect(0)})
 		eventually(t, time.Minute, "the other member's work is committed", func() bool { return w.committed(0) == 10 || w.committed(1) == 10 })
 		require.ErrorIs(t, <-causes, consumer.ErrRevoked)
 		require.Equal(t, 7, s.count(), "records 3 to 9 of the partition that moved")
@@ -228,11 +228,11 @@ func TestVirtualDrainLongerThanTheSession(t *testing.T) {
 		w.publish(0, 0, 4)
 		w.publish(1, 0, 4)
 		s := newSeen()
-		cfg := consumer.Config{SessionTimeout: 10 * time.Second, DrainTimeout: time.Minute, Handlers: s.collect(30 * time.Second)}
+		cfg := consumer.Config{Ordering: consumer.ByPartition, SessionTimeout: 10 * time.Second, DrainTimeout: time.Minute, Handlers: s.collect(30 * time.Second)}
 		a := w.start(cfg)
 		time.Sleep(10 * time.Second) // both partitions are at their first record
 		began := time.Now()
-		b := w.start(consumer.Config{SessionTimeout: 10 * time.Second, RevokeGrace: 30 * time.Second, Handlers: s.collect(time.Millisecond)})
+		b := w.start(consumer.Config{Ordering: consumer.ByPartition, SessionTimeout: 10 * time.Second, RevokeGrace: 30 * time.Second, Handlers: s.collect(time.Millisecond)})
 		require.NoError(t, a.halt())
 		require.Greater(t, time.Since(began), 15*time.Second)
 		eventually(t, time.Minute, "everything", func() bool { return s.count() >= 8 })
@@ -249,7 +249,7 @@ func TestVirtualStopIsBounded(t *testing.T) {
 	inWorld(t, 1, func(t *testing.T, w *world) {
 		w.publish(0, 0, 3)
 		release := make(chan struct{})
-		m := w.start(consumer.Config{DrainTimeout: 5 * time.Second, Handlers: handle(func(context.Context, *kgo.Record) error {
+		m := w.start(consumer.Config{Ordering: consumer.ByPartition, DrainTimeout: 5 * time.Second, Handlers: handle(func(context.Context, *kgo.Record) error {
 			<-release // deaf
 			return nil
 		})})
@@ -267,7 +267,7 @@ func TestVirtualStopIsBounded(t *testing.T) {
 func TestVirtualRollingRestartRepeatsNothing(t *testing.T) {
 	inWorld(t, 6, func(t *testing.T, w *world) {
 		s := newSeen()
-		cfg := consumer.Config{Handlers: s.collect(3 * time.Millisecond), CommitInterval: 5 * time.Second}
+		cfg := consumer.Config{Ordering: consumer.ByPartition, Handlers: s.collect(3 * time.Millisecond), CommitInterval: 5 * time.Second}
 		members := []*member{w.start(cfg), w.start(cfg), w.start(cfg)}
 		stop := make(chan struct{})
 		published := make(chan int)
@@ -315,13 +315,13 @@ func TestVirtualCutOffMemberStopsBeforeTheNextOwnerStarts(t *testing.T) {
 			w.publish(p, 0, 2000)
 		}
 		mine, theirs := newSeen(), newSeen()
-		a := w.start(consumer.Config{Handlers: mine.collect(20 * time.Millisecond)})
+		a := w.start(consumer.Config{Ordering: consumer.ByPartition, Handlers: mine.collect(20 * time.Millisecond)})
 		eventually(t, time.Minute, "some work", func() bool { return mine.count() > 300 })
 		a.crash()
 		cut := time.Now()
 		var last, first time.Time
 		var once sync.Once
-		b := w.start(consumer.Config{Handlers: handle(func(_ context.Context, r *kgo.Record) error {
+		b := w.start(consumer.Config{Ordering: consumer.ByPartition, Handlers: handle(func(_ context.Context, r *kgo.Record) error {
 			once.Do(func() { first = time.Now() })
 			theirs.add(r)
 			return nil
@@ -350,7 +350,7 @@ func TestVirtualFence(t *testing.T) {
 		w.publish(0, 0, 500)
 		w.publish(1, 0, 500)
 		s := newSeen()
-		a := w.start(consumer.Config{SessionTimeout: 6 * time.Second, Handlers: s.collect(50 * time.Millisecond)})
+		a := w.start(consumer.Config{Ordering: consumer.ByPartition, SessionTimeout: 6 * time.Second, Handlers: s.collect(50 * time.Millisecond)})
 		eventually(t, time.Minute, "some work", func() bool { return s.count() > 50 })
 		a.swallow()
 		time.Sleep(6*time.Second + 60*time.Millisecond)
@@ -372,7 +372,7 @@ func TestVirtualCrashRepeatsAtMostWhatWasNotCommitted(t *testing.T) {
 			w.publish(p, 0, 2000)
 		}
 		s := newSeen()
-		a := w.start(consumer.Config{Handlers: s.collectUntilDead(time.Millisecond)})
+		a := w.start(consumer.Config{Ordering: consumer.ByPartition, Handlers: s.collectUntilDead(time.Millisecond)})
 		eventually(t, time.Minute, "some work", func() bool { return s.count() > 3000 })
 		bound := int32(0)
 		s.dead.Store(true) // no handler returns any more, as if the process had died
@@ -382,7 +382,7 @@ func TestVirtualCrashRepeatsAtMostWhatWasNotCommitted(t *testing.T) {
 			bound += int32(len(s.of(p))) - int32(w.committed(p))
 		}
 		before := s.count()
-		b := w.start(consumer.Config{Handlers: s.collect(time.Millisecond)})
+		b := w.start(consumer.Config{Ordering: consumer.ByPartition, Handlers: s.collect(time.Millisecond)})
 		eventually(t, 5*time.Minute, "everything", func() bool { return w.committed(0) == 2000 && w.committed(1) == 2000 && w.committed(2) == 2000 })
 		require.LessOrEqual(t, s.count()-6000, int(bound), "more was repeated than what was not committed")
 		t.Logf("handled %d at the crash, %d in all: %d repeats, bound %d", before, s.count(), s.count()-6000, bound)

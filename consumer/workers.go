@@ -3,21 +3,21 @@ package consumer
 import (
 	"sync"
 	"sync/atomic"
-
-	"github.com/twmb/franz-go/pkg/kgo"
 )
 
-// pool runs lanes on at most limit goroutines. Lanes wait in one queue, first
-// come first served, and go to its end after each turn: so no partition starves
-// another. A goroutine is started when a lane is ready and none is free; a few
-// stay when there is nothing to do.
+// pool has at most limit goroutines visit assignments that have something to run.
+// Assignments wait in one queue, first come first served, and each is in it at most
+// once: so no partition starves another. Whoever takes something from an assignment
+// puts it at the end of the queue again if there is more, for the next worker. A
+// goroutine is started when an assignment waits and none is free; a few stay when
+// there is nothing to do.
 type pool struct {
-	run   func(*worker, *lane)
+	visit func(*worker, *assignment)
 	limit int
 
 	mu      sync.Mutex
-	free    sync.Cond // signalled to one idle worker for each lane it should take
-	ready   []*lane   // ready[first:] wait
+	free    sync.Cond     // signalled to one idle worker for each assignment it should visit
+	ready   []*assignment // ready[first:] wait
 	first   int
 	waiting atomic.Int64 // len(ready) - first, for workers to see without the lock
 	workers int
@@ -32,23 +32,39 @@ const keptIdle = 16
 
 // worker is what one goroutine of the pool uses again and again.
 type worker struct {
-	pieces [][]*kgo.Record
+	turn     turn
+	spare    *lane           // of a key that is done
+	contexts []recordContext // that are not in use yet
 }
 
-func newPool(limit int, run func(*worker, *lane)) *pool {
-	p := &pool{run: run, limit: limit}
+// contextBlock is how many contexts are allocated at once.
+const contextBlock = 16
+
+// context gives the head of a lane a context, which its handler may keep.
+func (w *worker) context(l *lane) *recordContext {
+	if len(w.contexts) == 0 {
+		w.contexts = make([]recordContext, contextBlock)
+	}
+	ctx := &w.contexts[0]
+	w.contexts = w.contexts[1:]
+	*ctx = recordContext{assignment: l.assignment, record: l.head.record, attempt: l.attempt}
+	return ctx
+}
+
+func newPool(limit int, visit func(*worker, *assignment)) *pool {
+	p := &pool{visit: visit, limit: limit}
 	p.free.L = &p.mu
 	return p
 }
 
-// add puts a lane at the end of the queue.
-func (p *pool) add(l *lane) {
+// add puts an assignment at the end of the queue.
+func (p *pool) add(a *assignment) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.first > 64 && p.first > len(p.ready)/2 {
-		p.ready, p.first = append(p.ready[:0], p.ready[p.first:]...), 0
+		p.ready, p.first = p.compact(), 0
 	}
-	p.ready = append(p.ready, l)
+	p.ready = append(p.ready, a)
 	p.waiting.Add(1)
 	switch {
 	case p.idle > 0:
@@ -60,7 +76,14 @@ func (p *pool) add(l *lane) {
 	}
 }
 
-// contended reports whether a lane waits for a worker.
+// compact moves what waits to the front.
+func (p *pool) compact() []*assignment {
+	kept := copy(p.ready, p.ready[p.first:])
+	clear(p.ready[kept:])
+	return p.ready[:kept]
+}
+
+// contended reports whether an assignment waits for a worker.
 func (p *pool) contended() bool { return p.waiting.Load() > 0 }
 
 func (p *pool) work() {
@@ -72,12 +95,12 @@ func (p *pool) work() {
 		}
 	}()
 	for {
-		l := p.next()
-		if l == nil {
+		a := p.next()
+		if a == nil {
 			ended = true
 			return
 		}
-		p.run(&w, l)
+		p.visit(&w, a)
 	}
 }
 
@@ -91,7 +114,7 @@ func (p *pool) replace() {
 	}
 }
 
-func (p *pool) next() *lane {
+func (p *pool) next() *assignment {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for p.first == len(p.ready) {
@@ -102,11 +125,11 @@ func (p *pool) next() *lane {
 		p.idle++
 		p.free.Wait()
 	}
-	l := p.ready[p.first]
+	a := p.ready[p.first]
 	p.ready[p.first] = nil
 	p.first++
 	p.waiting.Add(-1)
-	return l
+	return a
 }
 
 // close lets the workers go once the queue is empty. It does not wait: a handler
