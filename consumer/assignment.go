@@ -344,19 +344,27 @@ func (a *assignment) relieve() {
 	a.engine.flow.roomMade()
 }
 
-// released is called when the former assignment's handler has returned.
+// released is called when the former assignment's handlers have returned.
 func (a *assignment) released() {
 	a.mu.Lock()
-	defer a.mu.Unlock()
 	a.after = nil
 	a.schedule()
+	ghost := a.closed && a.running == 0
+	if ghost {
+		a.rested() // whoever came after it waits for the same handlers
+	}
+	a.mu.Unlock()
+	if ghost {
+		a.engine.laid(a)
+	}
 }
 
-// follow holds a back until the former assignment's handler has returned.
+// follow holds a back until the former assignment's handlers have returned, and
+// those of the ones before it.
 func (a *assignment) follow(former *assignment) {
 	former.mu.Lock()
 	defer former.mu.Unlock()
-	if former.running > 0 {
+	if former.running > 0 || former.after != nil {
 		a.after, former.successor = former, a
 	}
 }
@@ -381,7 +389,7 @@ func closedChannel() chan struct{} {
 }
 
 // close ends the assignment; whatever comes later finds it closed. It reports
-// whether a handler is still at work.
+// whether a handler is still at work, of this one or of a former one.
 func (a *assignment) close(cause error) (running bool) {
 	a.halt(haltEnding)
 	a.mu.Lock()
@@ -392,7 +400,7 @@ func (a *assignment) close(cause error) (running bool) {
 		a.forget()
 	}
 	a.cancel(cause)
-	return a.running > 0
+	return a.running > 0 || a.after != nil
 }
 
 // forget lets go of all records that no handler has: timers may know their lanes

@@ -11,14 +11,7 @@ import (
 // together. The mutex is held.
 func (e *engine) judgeBatch(a *assignment, w *worker) {
 	t := &w.turn
-	if len(t.failed) > 0 && a.ctx.Err() != nil { // it was told to give up
-		for _, l := range t.lanes {
-			a.ready.push(l)
-		}
-		a.queue.putBack(&t.queue)
-		return
-	}
-	b := batchResult{engine: e, assignment: a, turn: t}
+	b := batchResult{engine: e, assignment: a, turn: t, gaveUp: a.ctx.Err() != nil}
 	b.decide()
 	if len(t.lanes) > 0 {
 		b.finishLanes(w)
@@ -43,6 +36,9 @@ type batchResult struct {
 	last    error
 	failed  int
 	again   []*lane
+	// gaveUp is set when the handler had been told to: what it did not handle has
+	// not failed then.
+	gaveUp bool
 }
 
 // decide looks at all that failed.
@@ -79,7 +75,7 @@ func (b *batchResult) over(i int, it item) bool {
 func (b *batchResult) finishLanes(w *worker) {
 	i := 0
 	for _, l := range b.turn.lanes {
-		attempt, n := l.attempt, int(l.together)
+		head, n := *l, int(l.together)
 		var again []item
 		more := true
 		for range n {
@@ -93,7 +89,7 @@ func (b *batchResult) finishLanes(w *worker) {
 		l.putBack(again, more)
 		switch {
 		case len(again) > 0:
-			l.attempt, l.together = attempt, int32(len(again))
+			l.attempt, l.together, l.due, l.lastErr = head.attempt, int32(len(again)), head.due, head.lastErr
 			b.retry(l)
 		case more: // those behind are as new, and run together
 			l.together = int32(min(l.len(), b.engine.cfg.MaxBatch))
@@ -133,6 +129,10 @@ func (b *batchResult) finishChunk(w *worker) {
 }
 
 func (b *batchResult) retry(l *lane) {
+	if b.gaveUp {
+		b.assignment.ready.push(l)
+		return
+	}
 	b.engine.tryAgain(b.assignment, l, b.wait, b.counted, b.last)
 	b.again = append(b.again, l)
 }

@@ -16,7 +16,7 @@ func (e *engine) judgeChunk(a *assignment, w *worker) {
 	t := &w.turn
 	a.settleTo(t, t.ended)
 	e.counts.handled.Add(int64(t.ended))
-	if t.err != nil && a.ctx.Err() == nil { // else it was told to give up: no failure of the record
+	if t.err != nil {
 		it := t.queue.popOne()
 		key, keyed := a.ordering.keyOf(it.record)
 		e.judge(a, w, a.newLane(w, it, key, keyed), t.err)
@@ -31,18 +31,16 @@ func (e *engine) judge(a *assignment, w *worker, l *lane, err error) {
 		a.advance(w, l, e.clock())
 		return
 	}
-	if a.ctx.Err() != nil {
-		a.ready.push(l) // it was told to give up: no failure of the record
-		return
-	}
-	v := duplex.VerdictOf(err)
-	if v.Kind == duplex.VerdictDrop {
+	switch v := duplex.VerdictOf(err); {
+	case v.Kind == duplex.VerdictDrop:
 		e.dropped(a, l.head.record, v)
 		a.advance(w, l, e.clock())
-		return
+	case a.ctx.Err() != nil:
+		a.ready.push(l) // it was told to give up: no failure of the record
+	default:
+		e.tryAgain(a, l, e.wait(l.attempt, v), v, err)
+		e.logFailure(a, l, 1, v, err)
 	}
-	e.tryAgain(a, l, e.wait(l.attempt, v), v, err)
-	e.logFailure(a, l, 1, v, err)
 }
 
 // wait is how long a record waits after so many attempts and verdict v.
