@@ -15,6 +15,10 @@ const (
 	StatusRetrying StatusCode = "retrying"
 	// StatusDataLost: the broker deleted records before they were read.
 	StatusDataLost StatusCode = "data-lost"
+	// StatusDLQUnavailable: what the policy for failures publishes, to a retry
+	// topic or the dead-letter queue, is not acknowledged; the records that it is
+	// for wait.
+	StatusDLQUnavailable StatusCode = "dlq-unavailable"
 	// StatusHeadOfLineBlocked: a partition is paused because one unfinished
 	// record holds up as many records as may be loaded.
 	StatusHeadOfLineBlocked StatusCode = "head-of-line-blocked"
@@ -115,7 +119,7 @@ func (s *Status) SetProblems(problems ...Problem) {
 
 func (c StatusCode) weight() int {
 	for i, known := range [...]StatusCode{
-		StatusOK, StatusRetrying, StatusDataLost, StatusHeadOfLineBlocked, StatusHandlerStuck, StatusJoining,
+		StatusOK, StatusRetrying, StatusDataLost, StatusDLQUnavailable, StatusHeadOfLineBlocked, StatusHandlerStuck, StatusJoining,
 		StatusStopping, StatusDisconnected, StatusUnauthorized, StatusFenced, StatusClosed,
 	} {
 		if c == known {

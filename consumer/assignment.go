@@ -27,6 +27,7 @@ type assignment struct {
 	// origin is how many partitions the topic had when the group first saw it.
 	origin  int32
 	handler *route
+	chained bool // a topic of the policy's
 	//nolint:containedctx // handlers' contexts belong to the assignment
 	ctx    context.Context
 	cancel context.CancelCauseFunc
@@ -53,12 +54,15 @@ type assignment struct {
 	queued    bool // with the pool, for a worker to come
 	watched   bool // see watch.go
 	running   int  // turns at work
-	waiting   int  // lanes in the timers
+	waiting   int  // lanes in the timers, and those that something is published for
+	hops      int  // publishes under way
 
 	// since is when the head of the queue came to stand there, for batches;
-	// batchTimer is set while a timer waits for one.
+	// queueTimer is when a timer looks at it again, zero without one.
 	since      time.Time
-	batchTimer bool
+	queueTimer time.Time
+	// arrival is what the policy says of the record at the head of the queue.
+	arrival arrival
 
 	// after is a former assignment of this partition whose handler has not
 	// returned: nothing starts before it does.
@@ -93,7 +97,7 @@ type opening struct {
 func newAssignment(e *engine, o opening) *assignment {
 	a := &assignment{
 		engine: e, topic: o.topic, partition: o.partition, generation: o.generation, origin: o.meta.Partitions,
-		handler: e.routes[o.topic], ledger: ledger.Restore(o.offset, o.meta.Runs), read: o.offset, heads: o.meta.Heads,
+		handler: e.routes[o.topic], chained: e.routes[o.topic].source != o.topic, ledger: ledger.Restore(o.offset, o.meta.Runs), read: o.offset, heads: o.meta.Heads,
 		ordering: e.cfg.Ordering, epoch: o.epoch, committed: o.committed, end: -1, moved: e.clock(),
 	}
 	a.restored = a.ledger.Frontier()
@@ -222,7 +226,16 @@ func (a *assignment) proceed(w *worker, stay bool) (found bool) {
 		found = a.begin(w)
 	}
 	a.schedule()
-	rest := a.running == 0
+	publish := w.publish
+	w.publish = nil
+	a.unlock()
+	a.engine.publish(publish)
+	return found
+}
+
+// unlock ends what may have been the last handler or publish at work.
+func (a *assignment) unlock() {
+	rest := !a.busy()
 	if rest {
 		a.rested()
 	}
@@ -231,8 +244,10 @@ func (a *assignment) proceed(w *worker, stay bool) (found bool) {
 	if ghost {
 		a.engine.laid(a)
 	}
-	return found
 }
+
+// busy reports whether a handler is at work, or something is published.
+func (a *assignment) busy() bool { return a.running > 0 || a.hops > 0 }
 
 // finish enters into the ledger what came of a turn.
 func (a *assignment) finish(w *worker, now int64) {
@@ -249,7 +264,7 @@ func (a *assignment) finish(w *worker, now int64) {
 		a.engine.judgeBatch(a, w)
 	case t.lane != nil:
 		a.pace.took(now - t.began)
-		a.engine.judge(a, w, t.lane, t.err)
+		a.engine.judge(w, t.lane)
 	default:
 		a.engine.judgeChunk(a, w)
 	}
@@ -259,7 +274,7 @@ func (a *assignment) finish(w *worker, now int64) {
 	}
 }
 
-// rested is called when no handler is at work.
+// rested is called when no handler is at work, and nothing is published.
 func (a *assignment) rested() {
 	if a.idle != nil {
 		close(a.idle)
@@ -312,18 +327,18 @@ func (a *assignment) finishedOne(it item) {
 }
 
 // advance takes the head off a lane, which is finished, and has the one behind it
-// run. A lane that nothing is left of is gone.
-func (a *assignment) advance(w *worker, l *lane, now int64) {
+// run. It reports whether nothing is left of the lane, and so it is gone.
+func (a *assignment) advance(l *lane) (gone bool) {
 	it, more := l.pop()
 	a.finishedOne(it)
-	a.moved = now
+	a.moved = a.engine.clock()
+	a.relieve()
 	if more {
 		a.ready.push(l)
-	} else {
-		a.lanes.remove(l)
-		w.spare = l
+		return false
 	}
-	a.relieve()
+	a.lanes.remove(l)
+	return true
 }
 
 // relieve lets fetching go on once half of the share is free again.
@@ -349,14 +364,7 @@ func (a *assignment) released() {
 	a.mu.Lock()
 	a.after = nil
 	a.schedule()
-	ghost := a.closed && a.running == 0
-	if ghost {
-		a.rested() // whoever came after it waits for the same handlers
-	}
-	a.mu.Unlock()
-	if ghost {
-		a.engine.laid(a)
-	}
+	a.unlock() // whoever came after it waits for the same handlers
 }
 
 // follow holds a back until the former assignment's handlers have returned, and
@@ -364,7 +372,7 @@ func (a *assignment) released() {
 func (a *assignment) follow(former *assignment) {
 	former.mu.Lock()
 	defer former.mu.Unlock()
-	if former.running > 0 || former.after != nil {
+	if former.busy() || former.after != nil {
 		a.after, former.successor = former, a
 	}
 }
@@ -373,7 +381,7 @@ func (a *assignment) follow(former *assignment) {
 func (a *assignment) whenIdle() <-chan struct{} {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.running == 0 {
+	if !a.busy() {
 		return closedChannel()
 	}
 	if a.idle == nil {
@@ -400,7 +408,7 @@ func (a *assignment) close(cause error) (running bool) {
 		a.forget()
 	}
 	a.cancel(cause)
-	return a.running > 0 || a.after != nil
+	return a.busy() || a.after != nil
 }
 
 // forget lets go of all records that no handler has: timers may know their lanes
@@ -408,7 +416,7 @@ func (a *assignment) close(cause error) (running bool) {
 func (a *assignment) forget() {
 	a.queue, a.loaded, a.bytes = queue{}, 0, 0
 	for l := a.lanes.first; l != nil; l = l.next {
-		if l.behind = nil; l.state != laneRunning {
+		if l.behind = nil; l.state == laneWaiting || l.state == laneReady {
 			l.head = item{}
 		}
 	}

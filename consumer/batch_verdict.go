@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/duplex-go/duplex"
+	"github.com/duplex-go/duplex/internal/failure"
 )
 
 // judgeBatch decides what becomes of the records of a batch: those that are handled
@@ -11,17 +12,17 @@ import (
 // together. The mutex is held.
 func (e *engine) judgeBatch(a *assignment, w *worker) {
 	t := &w.turn
-	b := batchResult{engine: e, assignment: a, turn: t, gaveUp: a.ctx.Err() != nil}
+	b := batchResult{engine: e, assignment: a, turn: t, worker: w, gaveUp: a.ctx.Err() != nil}
 	b.decide()
 	if len(t.lanes) > 0 {
-		b.finishLanes(w)
+		b.finishLanes()
 	} else {
-		b.finishChunk(w)
+		b.finishChunk()
 	}
 	a.moved = e.clock()
 	a.relieve()
 	if len(b.again) > 0 {
-		e.logFailure(a, b.again[0], b.failed, b.counted, b.last)
+		e.logFailure(b.again[0], b.failed, b.counted)
 	}
 }
 
@@ -30,8 +31,9 @@ type batchResult struct {
 	engine     *engine
 	assignment *assignment
 	turn       *turn
+	worker     *worker
 
-	wait    time.Duration  // until those that failed run again: together
+	at      time.Time      // when those that run again do so: together
 	counted duplex.Verdict // of the first that failed, rather than was snoozed
 	last    error
 	failed  int
@@ -41,38 +43,53 @@ type batchResult struct {
 	gaveUp bool
 }
 
-// decide looks at all that failed.
+// decide looks at all that failed and run again.
 func (b *batchResult) decide() {
 	for i := range b.turn.size {
 		err, failed := b.turn.failed[i]
-		v := duplex.VerdictOf(err)
-		if !failed || v.Kind == duplex.VerdictDrop {
+		v, step := duplex.VerdictOf(err), b.turn.steps[i]
+		if !failed || v.Kind == duplex.VerdictDrop || step.Kind() == failure.Publish || step.Kind() == failure.Finish {
 			continue
 		}
 		if b.failed++; b.last == nil || b.counted.Kind == duplex.VerdictSnooze {
 			b.counted, b.last = v, err
 		}
-		b.wait = max(b.wait, b.engine.wait(b.turn.attempt, v))
+		if at := b.engine.runAt(b.turn.attempts[i], step, v); at.After(b.at) {
+			b.at = at
+		}
 	}
 }
 
-// over enters a record as finished unless it failed.
+// over deals with a record that does not run again, and reports false of one that
+// does.
 func (b *batchResult) over(i int, it item) bool {
+	a, e := b.assignment, b.engine
 	err, failed := b.turn.failed[i]
-	v := duplex.VerdictOf(err)
-	switch {
+	v, publish := duplex.VerdictOf(err), b.turn.after[i]
+	switch step := b.turn.steps[i]; {
 	case !failed:
-		b.engine.counts.handled.Add(1)
+		e.counts.handled.Add(1)
 	case v.Kind == duplex.VerdictDrop:
-		b.engine.dropped(b.assignment, it.record, v)
+		e.dropped(a, it.record, v)
+	case b.gaveUp:
+		return false
+	case step.Kind() == failure.Finish, step.Kind() == failure.Publish:
+		e.counts.failed.Add(1)
+		publish = step.Record()
 	default:
 		return false
 	}
-	b.assignment.finishedOne(it)
+	if publish == nil {
+		a.finishedOne(it)
+		return true
+	}
+	l := a.newLane(b.worker, it, 0, false) // nobody waits for it
+	l.attempt, l.lastErr = b.turn.attempts[i]+1, err
+	a.hop(b.worker, l, publish)
 	return true
 }
 
-func (b *batchResult) finishLanes(w *worker) {
+func (b *batchResult) finishLanes() {
 	i := 0
 	for _, l := range b.turn.lanes {
 		head, n := *l, int(l.together)
@@ -96,14 +113,15 @@ func (b *batchResult) finishLanes(w *worker) {
 			b.assignment.ready.push(l)
 		default:
 			b.assignment.lanes.remove(l)
-			w.spare = l
+			b.worker.spare = l
 		}
 	}
 }
 
-func (b *batchResult) finishChunk(w *worker) {
+func (b *batchResult) finishChunk() {
 	a := b.assignment
 	byKey := map[uint64]*lane{}
+	var lanes []*lane
 	for i := range b.turn.size {
 		it := b.turn.queue.popOne()
 		if b.over(i, it) {
@@ -115,14 +133,12 @@ func (b *batchResult) finishChunk(w *worker) {
 			l.together++
 			continue
 		}
-		l := a.newLane(w, it, key, keyed)
+		l := a.newLane(b.worker, it, key, keyed)
 		if keyed {
 			byKey[key] = l
 		}
-		b.again = append(b.again, l)
+		lanes = append(lanes, l)
 	}
-	lanes := b.again
-	b.again = nil
 	for _, l := range lanes {
 		b.retry(l)
 	}
@@ -133,6 +149,6 @@ func (b *batchResult) retry(l *lane) {
 		b.assignment.ready.push(l)
 		return
 	}
-	b.engine.tryAgain(b.assignment, l, b.wait, b.counted, b.last)
+	b.engine.tryAgain(l, b.at, b.counted, b.last)
 	b.again = append(b.again, l)
 }

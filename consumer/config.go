@@ -9,6 +9,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/duplex-go/duplex"
+	"github.com/duplex-go/duplex/internal/failure"
 )
 
 // Ordering says which records wait for which.
@@ -102,6 +103,11 @@ type Config struct {
 	// other offsets another client committed. Defaults to StartEarliest.
 	StartOffset StartOffset
 
+	// Failures is the policy for records that fail, such as dlq.Policy. Defaults
+	// to none: a failed record is tried again in its place for as long as it
+	// takes, its key waits, everything else goes on.
+	Failures Failures
+
 	// HandlerTimeout cancels the context of a handler that takes longer, with
 	// cause ErrHandlerTimeout; its error then counts as a failure. Defaults to
 	// none.
@@ -165,6 +171,13 @@ type Config struct {
 	// Logger gets what the consumer has to say: rebalances, failures it retries,
 	// records it drops. Defaults to none.
 	Logger *zap.Logger
+}
+
+// Failures is a policy for records that fail. The types that Duplex has for it
+// implement it; it is not for others.
+type Failures interface {
+	// Chain makes the policy for one consumer.
+	Chain(env failure.Env) (failure.Chain, error)
 }
 
 const (

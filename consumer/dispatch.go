@@ -41,7 +41,7 @@ func (a *assignment) schedule() {
 
 // hasWork reports whether begin would find something.
 func (a *assignment) hasWork() bool {
-	return a.ready.first != nil || (a.mayTake() && !a.batchWaits())
+	return a.ready.first != nil || (a.mayTake() && !a.queueWaits())
 }
 
 // mayTake reports whether the queue may be taken from.
@@ -69,7 +69,7 @@ func (a *assignment) begin(w *worker) bool {
 			t.lanes = a.readyBatch(t.lanes)
 		case a.lanesNext:
 			t.lane = a.ready.pop()
-		case a.mayTake() && !a.batchWaits():
+		case a.mayTake() && !a.queueWaits():
 			a.takeQueue(w)
 		}
 		if t.found() {
@@ -83,7 +83,7 @@ func (a *assignment) begin(w *worker) bool {
 // started notes what a turn is to run.
 func (a *assignment) started(t *turn) {
 	a.running++
-	t.began, t.attempt = a.engine.clock(), 1
+	t.began = a.engine.clock()
 	t.inPlace = t.queue.len() > 0
 	switch {
 	case t.inPlace:
@@ -93,21 +93,38 @@ func (a *assignment) started(t *turn) {
 	case t.lane != nil:
 		t.lane.state, t.lane.began = laneRunning, t.began
 	default:
-		t.batchLanes()
+		t.pieces, t.size = append(t.pieces[:0], t.batchLanes()), len(t.attempts)
+	}
+	if a.handler.batch != nil && t.inPlace {
+		a.chunkAttempts(t)
 	}
 }
 
 // batchLanes has the heads of the turn's lanes run as one batch.
-func (t *turn) batchLanes() {
-	t.attempt = t.lanes[0].attempt
-	var records []*kgo.Record
+func (t *turn) batchLanes() (records []*kgo.Record) {
+	t.attempts = t.attempts[:0]
 	for _, l := range t.lanes {
 		l.state, l.began = laneRunning, t.began
 		for i := range int(l.together) {
-			records = append(records, l.at(i).record)
+			records, t.attempts = append(records, l.at(i).record), append(t.attempts, l.attempt)
 		}
 	}
-	t.pieces, t.size = append(t.pieces[:0], records), len(records)
+	return records
+}
+
+// chunkAttempts notes which attempt it is for each record of a batch that has not
+// failed since it was read.
+func (a *assignment) chunkAttempts(t *turn) {
+	t.attempts = t.attempts[:0]
+	for _, piece := range t.pieces {
+		for _, r := range piece {
+			attempt := int32(1)
+			if a.chained {
+				attempt = a.firstAttempt(r)
+			}
+			t.attempts = append(t.attempts, attempt)
+		}
+	}
 }
 
 func (a *assignment) takeQueue(w *worker) {
@@ -118,7 +135,7 @@ func (a *assignment) takeQueue(w *worker) {
 		if t.queue.len() > 0 && a.ordering != Unordered {
 			a.chunk = t
 		}
-	case a.pace.inPlace:
+	case a.pace.inPlace && !a.chained:
 		a.takeChunk(t, min(a.queue.len(), chunkSize))
 		if t.queue.len() > 0 {
 			a.chunk = t
@@ -136,6 +153,9 @@ func (a *assignment) takeOne(w *worker) *lane {
 		if !a.mayTake() {
 			return nil
 		}
+		if a.chained && a.queueWaits() {
+			return nil
+		}
 		a.gate.took(1)
 		if key, keyed, diverted := a.divert(); !diverted {
 			return a.newLane(w, a.queue.popOne(), key, keyed)
@@ -148,12 +168,12 @@ func (a *assignment) takeOne(w *worker) *lane {
 // those between them where they belong.
 func (a *assignment) takeChunk(t *turn, n int) {
 	a.gate.took(n)
-	if a.lanes.n == 0 && len(a.heads) == 0 {
+	if a.lanes.n == 0 && len(a.heads) == 0 && !a.chained {
 		a.queue.moveTo(&t.queue, n)
 		return
 	}
 	for range max(n, lookAhead) {
-		if n == 0 || a.queue.len() == 0 || (a.ordering == ByPartition && a.lanes.n > 0) {
+		if n == 0 || a.queue.len() == 0 || (a.ordering == ByPartition && a.lanes.n > 0) || (a.chained && a.queueWaits()) {
 			return
 		}
 		if _, _, diverted := a.divert(); !diverted {
@@ -203,38 +223,49 @@ func (a *assignment) newLane(w *worker, it item, key uint64, keyed bool) *lane {
 func (a *assignment) putOff(l *lane) {
 	l.state = laneWaiting
 	a.waiting++
-	a.engine.timers.add(due{at: l.due, lane: l, assignment: a})
+	a.engine.timers.add(due{at: l.retryAt(), lane: l, assignment: a})
 }
 
-// wake is called when lanes are due, or the wait for a batch is over.
+// wake is called when lanes are due, or what the queue waits for.
 func (a *assignment) wake(dues []due) {
 	a.mu.Lock()
-	defer a.mu.Unlock()
+	var publish []*lane
 	for _, d := range dues {
 		switch {
 		case d.lane == nil:
-			a.batchTimer = false
-		case !a.closed && d.lane.state == laneWaiting:
+			a.queueTimer = time.Time{}
+		case a.closed || d.lane.state != laneWaiting:
+		case d.lane.publish != nil:
+			a.waiting--
+			a.publishes(d.lane)
+			publish = append(publish, d.lane)
+		default:
 			a.waiting--
 			a.ready.push(d.lane)
 		}
 	}
 	a.schedule()
+	a.mu.Unlock()
+	a.engine.publish(publish)
 }
 
-// batchWaits reports whether the records of the queue wait for others to be run
-// with, and sees to it that they do not wait for too long.
-func (a *assignment) batchWaits() bool {
-	if a.handler.batch == nil || a.engine.cfg.BatchWait == 0 || a.queue.len() >= a.engine.cfg.MaxBatch {
+// queueWaits reports whether the head of the queue may not run yet, and sees to it
+// that it does not wait for too long: records of a batch wait for others, those of
+// retry topics until they are due.
+func (a *assignment) queueWaits() bool {
+	var at time.Time
+	switch {
+	case a.chained:
+		at, _ = a.arrived(a.queue.head())
+	case a.handler.batch != nil && a.engine.cfg.BatchWait > 0 && a.queue.len() < a.engine.cfg.MaxBatch:
+		at = a.since.Add(a.engine.cfg.BatchWait)
+	}
+	if at.IsZero() || !time.Now().Before(at) {
 		return false
 	}
-	end := a.since.Add(a.engine.cfg.BatchWait)
-	if !time.Now().Before(end) {
-		return false
-	}
-	if !a.batchTimer {
-		a.batchTimer = true
-		a.engine.timers.add(due{at: end, assignment: a})
+	if a.queueTimer.IsZero() || at.Before(a.queueTimer) {
+		a.queueTimer = at
+		a.engine.timers.add(due{at: at, assignment: a})
 	}
 	return true
 }

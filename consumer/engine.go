@@ -3,6 +3,8 @@ package consumer
 import (
 	"context"
 	"errors"
+	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -11,6 +13,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/duplex-go/duplex"
+	"github.com/duplex-go/duplex/internal/failure"
 	"github.com/duplex-go/duplex/internal/kafka"
 )
 
@@ -28,6 +31,7 @@ type engine struct {
 	counts *counts
 	routes map[string]*route
 	topics []string
+	chain  failure.Chain // nil without a policy
 
 	client     *kgo.Client
 	handoff    *handoff
@@ -63,7 +67,7 @@ type place struct {
 
 // counts are totals of a consumer's life.
 type counts struct {
-	handled, failed, snoozed, dropped, late, commits, rebalances atomic.Int64
+	handled, moved, failed, snoozed, dropped, late, commits, rebalances atomic.Int64
 }
 
 func newEngine(cfg Config, counts *counts) (*engine, error) {
@@ -75,12 +79,15 @@ func newEngine(cfg Config, counts *counts) (*engine, error) {
 		fatal: make(chan error, 1), ready: make(chan struct{}),
 	}
 	for _, h := range cfg.Handlers {
-		e.routes[h.topic] = &route{single: wrap(h.single, cfg.Middleware), batch: h.batch}
+		e.routes[h.topic] = &route{source: h.topic, single: wrap(h.single, cfg.Middleware), batch: h.batch}
 		e.topics = append(e.topics, h.topic)
 	}
 	e.shareOut()
 	e.fence.engine = e
 	e.pool = newPool(cfg.Concurrency, e.visit)
+	if err := e.makeChain(); err != nil {
+		return nil, err
+	}
 	client, err := kafka.NewClient(cfg.Cluster, cfg.Logger, e.options()...)
 	if err != nil {
 		return nil, err
@@ -90,6 +97,27 @@ func newEngine(cfg Config, counts *counts) (*engine, error) {
 	e.committer.init(e)
 	close(e.ready)
 	return e, nil
+}
+
+// makeChain has the policy for failures say what it wants read.
+func (e *engine) makeChain() error {
+	if e.cfg.Failures == nil {
+		return nil
+	}
+	chain, err := e.cfg.Failures.Chain(failure.Env{Group: e.cfg.Group, Topics: slices.Clone(e.topics)})
+	if err != nil {
+		return fmt.Errorf("consumer: preparing the policy for failures: %w", err)
+	}
+	e.chain = chain
+	for topic, source := range chain.Topics() {
+		of := e.routes[source]
+		if of == nil || e.routes[topic] != nil {
+			return fmt.Errorf("consumer: preparing the policy for failures: topic %q beside %q: the first must be new, the second have a handler", topic, source)
+		}
+		e.routes[topic] = of
+		e.topics = append(e.topics, topic)
+	}
+	return nil
 }
 
 func wrap(next duplex.Next, middleware []duplex.Middleware) duplex.Next {
@@ -126,6 +154,9 @@ func (e *engine) options() []kgo.Opt {
 		kgo.ConsumeStartOffset(kgo.NewOffset().AtStart()),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
 		kgo.WithHooks(&e.fence),
+		kgo.RecordPartitioner(kgo.ManualPartitioner()), // of hops
+		kgo.ProducerLinger(0),
+		kgo.RecordDeliveryTimeout(hopTimeout),
 		kgo.OnPartitionsAssigned(e.onAssigned),
 		kgo.OnPartitionsRevoked(e.onRevoked),
 		kgo.OnPartitionsLost(e.onLost),

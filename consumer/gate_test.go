@@ -61,7 +61,9 @@ func TestGateKeepsTheAccountShort(t *testing.T) {
 					}
 					i := random.IntN(len(running))
 					a.running--
-					a.advance(&w, running[i], 0)
+					if a.advance(running[i]) {
+						w.spare = running[i]
+					}
 					running[i] = running[len(running)-1]
 					running = running[:len(running)-1]
 				}

@@ -19,22 +19,26 @@ import (
 //	  │ failed with a former owner   │ │ │ taken by a worker
 //	  │       failed: waits          │ │ │
 //	  └────────► waiting ◄───────────┘ │ │
-//	                │                  ▼ │ finished, more behind
-//	                └───────────────► ready
-//	                       due
+//	    │           │                  ▼ │ finished, more behind
+//	    │           └───────────────► ready ◄───────────┐
+//	    │                  due                          │ acknowledged, more behind
+//	    └── publishing ◄─ failed, and a policy wants something published first:
+//	        again, later   see hop.go
 type lane struct {
 	assignment *assignment
 	key        uint64 // see keyOf
 	keyed      bool   // it is found by its key
 	state      laneState
+	tries      uint16 // of publishing, that failed
 	// together is how many records at the head run as one: those of a batch that
 	// failed together. It is 1 otherwise.
 	together int32
 	attempt  int32 // of the next run of the head, from 1
-	// due is when the head may run; zero at once.
-	due     time.Time
-	began   int64 // of the run under way, as the engine's clock has it
-	lastErr error // why the head failed the last time; nil if it did not
+	due      int64 // when the head may run, in ns since 1970; 0 at once
+	began    int64 // of the run or publish under way, as the engine's clock has it
+	lastErr  error // why the head failed the last time; nil if it did not
+	// publish is what has to be published for the head to be finished.
+	publish *kgo.Record
 	head    item
 	behind  []item // behind[passed:] wait behind the head
 	passed  int
@@ -46,9 +50,10 @@ type lane struct {
 type laneState uint8
 
 const (
-	laneRunning laneState = iota // with a worker
-	laneWaiting                  // in the timers: the head is not due yet
-	laneReady                    // among the assignment's ready lanes
+	laneRunning    laneState = iota // with a worker
+	laneWaiting                     // in the timers: the head is not due yet
+	laneReady                       // among the assignment's ready lanes
+	lanePublishing                  // something is published for the head
 )
 
 // An item is one record with its place in the ledger.
@@ -73,16 +78,14 @@ func (l *lane) push(it item) {
 // pop takes the head off; more is false if nothing was behind it. The one behind
 // it has not failed before.
 func (l *lane) pop() (it item, more bool) {
-	it = l.head
-	l.headIsNew()
-	if l.passed == len(l.behind) {
-		l.head = item{}
-		return it, false
+	it, l.head = l.head, item{}
+	if more = l.passed < len(l.behind); more {
+		l.head = l.behind[l.passed]
+		l.behind[l.passed] = item{} // or it would keep a whole fetch in memory
+		l.passed++
 	}
-	l.head = l.behind[l.passed]
-	l.behind[l.passed] = item{} // or it would keep a whole fetch in memory
-	l.passed++
-	return it, true
+	l.headIsNew()
+	return it, more
 }
 
 // putBack puts items, in their order, before the head; open is false if the lane
@@ -107,8 +110,21 @@ func (l *lane) at(i int) item {
 	return l.behind[l.passed+i-1]
 }
 
-// headIsNew is called when the record at the head has not failed before.
-func (l *lane) headIsNew() { l.together, l.attempt, l.due, l.lastErr = 1, 1, time.Time{}, nil }
+// headIsNew is called when the record at the head has not failed here before.
+func (l *lane) headIsNew() {
+	l.together, l.attempt, l.due, l.lastErr, l.publish, l.tries = 1, 1, 0, nil, nil, 0
+	if l.assignment.chained && l.head.record != nil {
+		l.attempt = l.assignment.firstAttempt(l.head.record)
+	}
+}
+
+// retryAt is when the head may run again; zero at once.
+func (l *lane) retryAt() time.Time {
+	if l.due == 0 {
+		return time.Time{}
+	}
+	return time.Unix(0, l.due)
+}
 
 // failed reports whether the head has failed, or was put off.
 func (l *lane) failed() bool { return l.lastErr != nil }

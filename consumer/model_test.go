@@ -78,7 +78,7 @@ func newModel(t *rapid.T) *model {
 		Ordering: m.ordering, MaxBatch: rapid.SampledFrom([]int{1, 3, 100}).Draw(t, "max batch"),
 		MaxSpan: rapid.SampledFrom([]int64{20, 1_000_000}).Draw(t, "max span"), RetryMin: time.Hour, RetryMax: time.Hour,
 	}
-	r := &route{}
+	r := &route{source: "orders"}
 	if m.batch {
 		r.batch = func(context.Context, []*kgo.Record) error { return nil }
 	}

@@ -142,8 +142,8 @@ func (e *engine) resolve(ctx context.Context, topic string, partitions []int32, 
 	}
 	for _, p := range partitions {
 		from := chosen
-		if p >= origin {
-			from = earliest
+		if p >= origin || e.routes[topic].source != topic {
+			from = earliest // nothing in a retry topic is skipped either
 		}
 		offset, ok := from[p]
 		if !ok {

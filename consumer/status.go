@@ -14,14 +14,15 @@ import (
 // counts as blocked.
 const stallAfter = 30 * time.Second
 
-// Status returns a snapshot. Counts are handled, failed (attempts that did),
+// Status returns a snapshot. Counts are handled, moved (published
+// elsewhere by the policy for failures, acknowledged), failed (attempts that did),
 // snoozed, dropped, late_completions (results that came after the partition was
 // gone, and were ignored), commits, rebalances and pauses.
 func (c *Consumer) Status() duplex.Status {
 	s := duplex.Status{
 		Component: "consumer", Name: c.cfg.Group,
 		Counts: map[string]int64{
-			"handled": c.counts.handled.Load(), "failed": c.counts.failed.Load(), "snoozed": c.counts.snoozed.Load(),
+			"handled": c.counts.handled.Load(), "moved": c.counts.moved.Load(), "failed": c.counts.failed.Load(), "snoozed": c.counts.snoozed.Load(),
 			"dropped": c.counts.dropped.Load(), "late_completions": c.counts.late.Load(), "commits": c.counts.commits.Load(),
 			"rebalances": c.counts.rebalances.Load(),
 		},
@@ -98,7 +99,14 @@ func (a *assignment) status() (duplex.PartitionStatus, duplex.Problem) {
 	}
 	failed := a.firstFailed()
 	if failed != nil {
-		p.Attempt, p.RetryAt, p.LastError = int(failed.attempt), failed.due, failed.lastErr.Error()
+		p.Attempt, p.RetryAt, p.LastError = int(failed.attempt), failed.retryAt(), failed.lastErr.Error()
+	}
+	if l := a.stuckHop(now); l != nil {
+		detail := fmt.Sprintf("%s/%d: offset %d waits for what is published for it to %s", a.topic, a.partition, l.head.record.Offset, l.publish.Topic)
+		if l.tries > 0 {
+			detail += fmt.Sprintf(", which failed %d times: %v", l.tries, l.lastErr)
+		}
+		return p, duplex.Problem{Code: duplex.StatusDLQUnavailable, Detail: detail}
 	}
 	switch stood := time.Duration(now - a.moved); {
 	case a.paused && stood > stallAfter && a.loaded > 0:

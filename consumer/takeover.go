@@ -25,7 +25,7 @@ func (a *assignment) meta() commitmeta.Meta {
 			continue
 		}
 		for i := range int(l.together) {
-			m.Heads = append(m.Heads, commitmeta.Head{Offset: l.at(i).record.Offset, Attempt: int(l.attempt) - 1, Due: unixMilli(l.due)})
+			m.Heads = append(m.Heads, commitmeta.Head{Offset: l.at(i).record.Offset, Attempt: int(l.attempt) - 1, Due: milli(l.due)})
 		}
 	}
 	m.Heads = append(m.Heads, a.heads...) // they are still to be run again
@@ -33,12 +33,8 @@ func (a *assignment) meta() commitmeta.Meta {
 	return m
 }
 
-func unixMilli(t time.Time) int64 {
-	if t.IsZero() {
-		return 0
-	}
-	return t.UnixMilli()
-}
+// milli rounds up: nothing runs early with the next owner.
+func milli(ns int64) int64 { return (ns + int64(time.Millisecond) - 1) / int64(time.Millisecond) }
 
 // reload takes the records off that a former owner had read, and puts those it had
 // not finished into the queue. The mutex is held.
@@ -77,6 +73,9 @@ func (a *assignment) passed(offset int64) {
 	}
 }
 
+// maxDue is the last millisecond that counts in nanoseconds, in the year 2262.
+const maxDue = math.MaxInt64 / int64(time.Millisecond)
+
 var errFormerOwner = errors.New("it failed while another member had the partition")
 
 // headOf returns what is known of a record that is taken from the queue and failed
@@ -94,11 +93,7 @@ func (a *assignment) headOf(r *kgo.Record) (h commitmeta.Head, ok bool) {
 
 // resume has a new lane wait as its head did with the former owner.
 func (a *assignment) resume(l *lane, h commitmeta.Head) {
-	due := time.Time{}
-	if h.Due > 0 {
-		due = time.UnixMilli(h.Due)
-	}
-	l.attempt, l.due, l.lastErr = int32(min(h.Attempt, math.MaxInt32-1)+1), due, errFormerOwner
+	l.attempt, l.due, l.lastErr = int32(min(h.Attempt, math.MaxInt32-1)+1), min(h.Due, maxDue)*int64(time.Millisecond), errFormerOwner
 	for a.ordering == ByPartition && a.handler.batch != nil && a.queue.len() > 0 && a.sameHead(a.queue.head(), h) {
 		a.heads = a.heads[1:]
 		l.push(a.queue.popOne())

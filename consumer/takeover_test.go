@@ -31,7 +31,7 @@ func takenOver(o Ordering, heads ...commitmeta.Head) *assignment {
 
 // opened is an assignment from offset 10 on whose workers never come.
 func opened(cfg Config, meta commitmeta.Meta) *assignment {
-	e := &engine{cfg: cfg.withDefaults(), counts: &counts{}, born: time.Now(), routes: map[string]*route{"orders": {}}, log: zap.NewNop()}
+	e := &engine{cfg: cfg.withDefaults(), counts: &counts{}, born: time.Now(), routes: map[string]*route{"orders": {source: "orders"}}, log: zap.NewNop()}
 	e.pool = newPool(0, e.visit)
 	e.timers.closed = true
 	return newAssignment(e, opening{topic: "orders", offset: 10, committed: 10, meta: meta})

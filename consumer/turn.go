@@ -12,6 +12,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/duplex-go/duplex"
+	"github.com/duplex-go/duplex/internal/failure"
 )
 
 // A turn is what a worker has of an assignment: a chunk of its queue, which runs
@@ -38,15 +39,20 @@ type turn struct {
 	seen   uint64
 	seenAt int64
 
-	size    int // of a chunk or a batch
-	attempt int32
-	err     error         // of the record that the turn ended with
-	failed  map[int]error // of a batch: which, and why
+	size     int           // of a chunk or a batch
+	attempts []int32       // of each record of a batch
+	err      error         // of the record that the turn ended with
+	failed   map[int]error // of a batch: which, and why
+	// What the policy says: to do with a record that failed, and to publish for
+	// one that did not. By index, which is 0 for the only one of a lane or the
+	// last one of a chunk.
+	steps map[int]failure.Step
+	after map[int]*kgo.Record
 }
 
 // reset makes a turn ready for an assignment.
 func (t *turn) reset(a *assignment) {
-	t.assignment, t.lane, t.err, t.failed = a, nil, nil, nil
+	t.assignment, t.lane, t.err, t.failed, t.steps, t.after = a, nil, nil, nil, nil, nil
 	t.lanes = t.lanes[:0]
 	t.settled, t.ended, t.size = 0, 0, 0
 }
@@ -90,8 +96,10 @@ func (t *turn) cut(seen uint64) bool {
 	return t.word.CompareAndSwap(seen, seen>>wordChunk<<wordChunk|claimed<<wordLimit|claimed)
 }
 
-// route is what to do with the records of a topic.
+// route is what to do with the records of a topic: a source, or one that the policy
+// for failures has beside it.
 type route struct {
+	source string
 	single duplex.Next
 	batch  func(context.Context, []*kgo.Record) error
 }
@@ -113,6 +121,9 @@ func (e *engine) visit(w *worker, a *assignment) {
 	}()
 	for atWork {
 		e.execute(w)
+		if e.chain != nil {
+			e.consult(&w.turn)
+		}
 		atWork = a.next(w)
 	}
 }
@@ -193,7 +204,7 @@ func orTimeout(ctx context.Context, err error) error {
 
 func (e *engine) runBatch(t *turn) {
 	records := slices.Concat(t.pieces...) // the handler may keep it
-	ctx := &recordContext{assignment: t.assignment, record: records[0], attempt: t.attempt}
+	ctx := &recordContext{assignment: t.assignment, record: records[0], attempt: t.attempts[0]}
 	err := e.callBatch(ctx, t.assignment.handler.batch, records)
 	if be, ok := errors.AsType[*BatchError](err); ok {
 		t.someFailed(be)

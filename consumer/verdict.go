@@ -8,6 +8,7 @@ import (
 
 	"github.com/duplex-go/duplex"
 	"github.com/duplex-go/duplex/internal/backoff"
+	"github.com/duplex-go/duplex/internal/failure"
 )
 
 // judgeChunk enters what a chunk finished, and gives the record that failed, if one
@@ -19,52 +20,83 @@ func (e *engine) judgeChunk(a *assignment, w *worker) {
 	if t.err != nil {
 		it := t.queue.popOne()
 		key, keyed := a.ordering.keyOf(it.record)
-		e.judge(a, w, a.newLane(w, it, key, keyed), t.err)
+		e.judge(w, a.newLane(w, it, key, keyed))
 	}
 	a.queue.putBack(&t.queue)
 }
 
-// judge decides what becomes of a lane whose head ran and ended with err.
-func (e *engine) judge(a *assignment, w *worker, l *lane, err error) {
-	if err == nil {
+// judge decides what becomes of a lane whose head the worker's turn ended with.
+func (e *engine) judge(w *worker, l *lane) {
+	a, t := l.assignment, &w.turn
+	v := duplex.VerdictOf(t.err)
+	switch {
+	case t.err == nil:
 		e.counts.handled.Add(1)
-		a.advance(w, l, e.clock())
-		return
-	}
-	switch v := duplex.VerdictOf(err); {
+		a.done(w, l, t.after[0])
 	case v.Kind == duplex.VerdictDrop:
 		e.dropped(a, l.head.record, v)
-		a.advance(w, l, e.clock())
+		a.done(w, l, t.after[0])
 	case a.ctx.Err() != nil:
 		a.ready.push(l) // it was told to give up: no failure of the record
 	default:
-		e.tryAgain(a, l, e.wait(l.attempt, v), v, err)
-		e.logFailure(a, l, 1, v, err)
+		e.failed(w, l, t.steps[0], v)
 	}
 }
 
-// wait is how long a record waits after so many attempts and verdict v.
-func (e *engine) wait(attempt int32, v duplex.Verdict) time.Duration {
-	if v.Kind == duplex.VerdictSnooze || v.After > 0 {
-		return v.After
+// done has the head of a lane, which is done with, counted as finished, once what
+// there is to publish for it is.
+func (a *assignment) done(w *worker, l *lane, publish *kgo.Record) {
+	switch {
+	case publish != nil:
+		a.hop(w, l, publish)
+	case a.advance(l):
+		w.spare = l
 	}
-	return backoff.Exponential(int(attempt), e.cfg.RetryMin, e.cfg.RetryMax)
+}
+
+// failed does what the policy says with the head of a lane, which failed.
+func (e *engine) failed(w *worker, l *lane, step failure.Step, v duplex.Verdict) {
+	a, err := l.assignment, w.turn.err
+	switch step.Kind() {
+	case failure.Finish:
+		e.counts.failed.Add(1)
+		a.done(w, l, nil)
+	case failure.Publish:
+		e.counts.failed.Add(1)
+		l.attempt, l.lastErr = l.attempt+1, err
+		a.hop(w, l, step.Record())
+	default:
+		e.tryAgain(l, e.runAt(l.attempt, step, v), v, err)
+		e.logFailure(l, 1, v)
+	}
+}
+
+// runAt is when a record runs again after so many attempts, a step and a verdict.
+func (e *engine) runAt(attempt int32, step failure.Step, v duplex.Verdict) time.Time {
+	switch {
+	case step.Kind() == failure.Again:
+		return step.At()
+	case v.Kind == duplex.VerdictSnooze || v.After > 0:
+		return time.Now().Add(v.After)
+	default:
+		return time.Now().Add(backoff.Exponential(int(attempt), e.cfg.RetryMin, e.cfg.RetryMax))
+	}
 }
 
 // tryAgain has the head of a lane, or those that stand there together, run again.
-func (e *engine) tryAgain(a *assignment, l *lane, wait time.Duration, v duplex.Verdict, err error) {
-	l.due, l.lastErr = time.Now().Add(wait), err
+func (e *engine) tryAgain(l *lane, at time.Time, v duplex.Verdict, err error) {
+	l.due, l.lastErr = at.UnixNano(), err
 	if v.Kind == duplex.VerdictSnooze {
 		e.counts.snoozed.Add(int64(l.together))
 	} else {
 		e.counts.failed.Add(int64(l.together))
 		l.attempt++
 	}
-	a.putOff(l)
+	l.assignment.putOff(l)
 }
 
 // logFailure is called after tryAgain, for n records that the head of l stands for.
-func (e *engine) logFailure(a *assignment, l *lane, n int, v duplex.Verdict, err error) {
+func (e *engine) logFailure(l *lane, n int, v duplex.Verdict) {
 	level, text := zap.WarnLevel, "handling a record failed, it waits for its next attempt"
 	if v.Kind == duplex.VerdictSnooze {
 		level, text = zap.DebugLevel, "a record is snoozed"
@@ -73,9 +105,10 @@ func (e *engine) logFailure(a *assignment, l *lane, n int, v duplex.Verdict, err
 	if entry == nil {
 		return
 	}
+	a := l.assignment
 	entry.Write(zap.String("topic", a.topic), zap.Int32("partition", a.partition), zap.Int64("offset", l.head.record.Offset),
-		zap.String("group", e.cfg.Group), zap.ByteString("key", cut(l.head.record.Key)), zap.Int32("attempt", l.attempt), zap.Time("due", l.due),
-		zap.Int("records", n), zap.String("code", string(duplex.CodeOf(err))), zap.Error(err))
+		zap.String("group", e.cfg.Group), zap.ByteString("key", cut(l.head.record.Key)), zap.Int32("attempt", l.attempt), zap.Time("due", l.retryAt()),
+		zap.Int("records", n), zap.String("code", string(duplex.CodeOf(l.lastErr))), zap.Error(l.lastErr))
 }
 
 func (e *engine) dropped(a *assignment, head *kgo.Record, v duplex.Verdict) {

@@ -35,6 +35,7 @@ type worker struct {
 	turn     turn
 	spare    *lane           // of a key that is done
 	contexts []recordContext // that are not in use yet
+	publish  []*lane         // to publish for, once the assignment is unlocked
 }
 
 // contextBlock is how many contexts are allocated at once.

@@ -1,0 +1,185 @@
+package consumer
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+	"go.uber.org/zap"
+
+	"github.com/duplex-go/duplex"
+	"github.com/duplex-go/duplex/internal/backoff"
+	"github.com/duplex-go/duplex/internal/failure"
+	"github.com/duplex-go/duplex/internal/kafka"
+)
+
+// A hop is what a policy has published before a record counts as finished: the
+// record on its way to a retry topic or a dead-letter queue, or the outcome of one
+// that came back from there. Hops are pipelined: no worker waits for one, only the
+// lane of the record does. A hop that fails is tried again, for as long as it
+// takes, without running the handler again; nothing is skipped.
+
+// arrival is what a policy said of a record.
+type arrival struct {
+	record   *kgo.Record
+	due      time.Time
+	attempts int
+}
+
+// arrived asks the policy about a record of one of its topics. The mutex is held.
+func (a *assignment) arrived(r *kgo.Record) (due time.Time, attempts int) {
+	if a.arrival.record != r {
+		due, attempts := a.engine.chain.Arrived(r)
+		a.arrival = arrival{r, due, attempts}
+	}
+	return a.arrival.due, a.arrival.attempts
+}
+
+// firstAttempt is the number of the run that a record of one of the policy's topics
+// has next, if it did not run since it was read.
+func (a *assignment) firstAttempt(r *kgo.Record) int32 {
+	_, attempts := a.arrived(r)
+	return int32(min(max(attempts, 0), maxAttempts) + 1)
+}
+
+// maxAttempts bounds what is believed of how often a record ran.
+const maxAttempts = 1 << 30
+
+// consult asks the policy what to do with the records of a turn. No lock is held.
+func (e *engine) consult(t *turn) {
+	a := t.assignment
+	switch {
+	case a.handler.batch != nil:
+		i := 0
+		for _, piece := range t.pieces {
+			for _, r := range piece {
+				e.consultOn(t, i, r, t.attempts[i], t.failed[i])
+				i++
+			}
+		}
+	case t.inPlace:
+		if t.err != nil {
+			e.consultOn(t, 0, t.at(t.ended), 1, t.err)
+		}
+	default:
+		e.consultOn(t, 0, t.lane.head.record, t.lane.attempt, t.err)
+	}
+}
+
+func (e *engine) consultOn(t *turn, i int, r *kgo.Record, attempt int32, err error) {
+	a, v := t.assignment, duplex.VerdictOf(err)
+	switch {
+	case err == nil || v.Kind == duplex.VerdictDrop:
+		if !a.chained {
+			return
+		}
+		if publish := e.chain.Finished(r); publish != nil {
+			if t.after == nil {
+				t.after = map[int]*kgo.Record{}
+			}
+			t.after[i] = publish
+		}
+	case a.ctx.Err() == nil:
+		if t.steps == nil {
+			t.steps = map[int]failure.Step{}
+		}
+		t.steps[i] = e.chain.Failed(failure.Failure{
+			Record: r, Source: a.handler.source, Attempt: int(attempt), Err: err, Verdict: v, At: time.Now(),
+		})
+	}
+}
+
+// at is the i-th record of a chunk.
+func (t *turn) at(i int) *kgo.Record {
+	for _, piece := range t.pieces {
+		if i < len(piece) {
+			return piece[i]
+		}
+		i -= len(piece)
+	}
+	return nil
+}
+
+// hop has r published for the head of a lane, by the worker, once the assignment is
+// unlocked.
+func (a *assignment) hop(w *worker, l *lane, r *kgo.Record) {
+	l.publish = r
+	a.publishes(l)
+	w.publish = append(w.publish, l)
+}
+
+func (a *assignment) publishes(l *lane) {
+	l.state, l.began = lanePublishing, a.engine.clock()
+	a.waiting++
+	a.hops++
+}
+
+// publish hands what lanes have to publish to the client. No lock is held.
+func (e *engine) publish(lanes []*lane) {
+	for _, l := range lanes {
+		// Not with a context of the assignment's: it would take its neighbours of
+		// the batch with it (engine rule 21). And not waiting for room.
+		e.client.TryProduce(context.Background(), l.publish, func(_ *kgo.Record, err error) { l.assignment.published(l, err) })
+	}
+}
+
+const (
+	// hopMin and hopMax bound the wait before a failed publish is tried again.
+	hopMin, hopMax = 100 * time.Millisecond, 5 * time.Second
+	// hopTimeout is how long the client tries by itself.
+	hopTimeout = 10 * time.Second
+	// slowHop is from when on a publish counts as one that does not succeed.
+	slowHop = int64(5 * time.Second)
+)
+
+// published is called when a hop was acknowledged, or has failed.
+func (a *assignment) published(l *lane, err error) {
+	a.mu.Lock()
+	defer a.unlock()
+	a.hops--
+	a.waiting--
+	switch {
+	case a.closed: // whoever has the partition now does it again
+		if err == nil {
+			a.engine.counts.late.Add(1)
+		}
+	case err == nil:
+		a.engine.counts.moved.Add(1)
+		a.advance(l)
+	default:
+		a.hopFailed(l, err)
+	}
+	a.schedule()
+}
+
+func (a *assignment) hopFailed(l *lane, err error) {
+	e, to := a.engine, l.publish.Topic
+	err = kafka.Explain("consumer: publishing to "+to, err)
+	l.lastErr = err
+	if l.tries++; l.tries == 0 {
+		l.tries-- // it stays at the most
+	}
+	l.due = time.Now().Add(backoff.Exponential(int(l.tries), hopMin, hopMax)).UnixNano()
+	a.putOff(l)
+	if errors.Is(err, kgo.ErrClientClosed) {
+		return
+	}
+	e.log.Warn("what has to be published for a failed record is not acknowledged, trying again",
+		zap.String("topic", a.topic), zap.Int32("partition", a.partition), zap.Int64("offset", l.head.record.Offset),
+		zap.String("to", to), zap.Uint16("tries", l.tries), zap.Error(err))
+}
+
+// stuckHop is the first lane whose publish does not succeed, nil if there is none.
+// The mutex is held.
+func (a *assignment) stuckHop(now int64) (first *lane) {
+	for l := a.lanes.first; l != nil; l = l.next {
+		if l.publish == nil || (l.tries == 0 && now-l.began < slowHop) {
+			continue
+		}
+		if first == nil || l.head.record.Offset < first.head.record.Offset {
+			first = l
+		}
+	}
+	return first
+}

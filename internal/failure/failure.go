@@ -1,0 +1,93 @@
+// Package failure is the seam between the consumer and a policy for records that
+// fail. The policy decides, and is pure: it neither reads nor writes anything. The
+// consumer acts: it reads the policy's topics, runs records when they are due,
+// publishes what the policy gives it, and counts a record as finished only when
+// that is acknowledged.
+package failure
+
+import (
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/duplex-go/duplex"
+)
+
+// Chain is a policy as the consumer uses it. Its methods are called by many
+// goroutines at once, with no lock held.
+type Chain interface {
+	// Topics are topics to read beside the sources, each with the source topic
+	// whose handler runs its records. They are read from their beginnings.
+	Topics() map[string]string
+	// Arrived says of a record read from one of Topics when it may run, and how
+	// often it ran before. Records of a partition must fall due in the order in
+	// which they stand there; the zero time is now.
+	Arrived(r *kgo.Record) (due time.Time, attempts int)
+	// Failed decides about a record whose handler returned an error, other than
+	// a drop or while it was told to stop.
+	Failed(f Failure) Step
+	// Finished is called for a record read from one of Topics that was handled or
+	// dropped. What it returns, if anything, is published before the record
+	// counts as finished.
+	Finished(r *kgo.Record) *kgo.Record
+}
+
+// Failure is one failed run of a handler.
+type Failure struct {
+	// Record is the record as it was read, Source the topic whose handler it is.
+	Record *kgo.Record
+	Source string
+	// Attempt is the run that failed, from 1, wherever the earlier ones were.
+	Attempt int
+	// Err is what the handler returned, Verdict what that means.
+	Err     error
+	Verdict duplex.Verdict
+	// At is when it failed.
+	At time.Time
+}
+
+// Step is what to do with a record that failed. The zero Step leaves it to the
+// consumer: it runs again in its place after its backoff, or when the verdict
+// says.
+type Step struct {
+	kind   StepKind
+	at     time.Time
+	record *kgo.Record
+}
+
+// StepKind tells steps apart.
+type StepKind uint8
+
+// The kinds of steps.
+const (
+	Default StepKind = iota // as without a policy
+	Again                   // run it again in its place, at a time
+	Publish                 // publish a record, then this one is finished
+	Finish                  // it is finished
+)
+
+// RunAgain has the record run again in its place at the given time.
+func RunAgain(at time.Time) Step { return Step{kind: Again, at: at} }
+
+// PublishFirst publishes r, on exactly the topic and partition that it names; once
+// that is acknowledged, the failed record is finished. Until then its lane waits.
+func PublishFirst(r *kgo.Record) Step { return Step{kind: Publish, record: r} }
+
+// Finished finishes the record.
+func Finished() Step { return Step{kind: Finish} }
+
+// Kind is the step's kind.
+func (s Step) Kind() StepKind { return s.kind }
+
+// At is when to run again.
+func (s Step) At() time.Time { return s.at }
+
+// Record is what to publish.
+func (s Step) Record() *kgo.Record { return s.record }
+
+// Env is what a policy is made for.
+type Env struct {
+	Group  string
+	Topics []string // the sources, in order
+	Client *kgo.Client
+}
