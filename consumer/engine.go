@@ -156,7 +156,6 @@ func (e *engine) options() []kgo.Opt {
 		kgo.WithHooks(&e.fence),
 		kgo.RecordPartitioner(kgo.ManualPartitioner()), // of hops
 		kgo.ProducerLinger(0),
-		kgo.RecordDeliveryTimeout(hopTimeout),
 		kgo.OnPartitionsAssigned(e.onAssigned),
 		kgo.OnPartitionsRevoked(e.onRevoked),
 		kgo.OnPartitionsLost(e.onLost),

@@ -119,16 +119,16 @@ func (a *assignment) publishes(l *lane) {
 func (e *engine) publish(lanes []*lane) {
 	for _, l := range lanes {
 		// Not with a context of the assignment's: it would take its neighbours of
-		// the batch with it (engine rule 21). And not waiting for room.
-		e.client.TryProduce(context.Background(), l.publish, func(_ *kgo.Record, err error) { l.assignment.published(l, err) })
+		// the batch with it (engine rule 21). And not waiting for room. The client
+		// writes into the record, so each try has its own.
+		r := *l.publish
+		e.client.TryProduce(context.Background(), &r, func(_ *kgo.Record, err error) { l.assignment.published(l, err) })
 	}
 }
 
 const (
 	// hopMin and hopMax bound the wait before a failed publish is tried again.
 	hopMin, hopMax = 100 * time.Millisecond, 5 * time.Second
-	// hopTimeout is how long the client tries by itself.
-	hopTimeout = 10 * time.Second
 	// slowHop is from when on a publish counts as one that does not succeed.
 	slowHop = int64(5 * time.Second)
 )
