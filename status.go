@@ -10,15 +10,23 @@ type StatusCode string
 const (
 	// StatusOK: all is well.
 	StatusOK StatusCode = "ok"
+	// StatusPausedByOperator: Pause was called, and Resume was not.
+	StatusPausedByOperator StatusCode = "paused-by-operator"
 	// StatusRetrying: at least one record failed and waits for its next
 	// attempt; everything else flows.
 	StatusRetrying StatusCode = "retrying"
+	// StatusTopicRecreated: a topic was deleted and created again under its name;
+	// it is read anew from its beginning.
+	StatusTopicRecreated StatusCode = "topic-recreated"
 	// StatusDataLost: the broker deleted records before they were read.
 	StatusDataLost StatusCode = "data-lost"
 	// StatusDLQUnavailable: what the policy for failures publishes, to a retry
 	// topic or the dead-letter queue, is not acknowledged; the records that it is
 	// for wait.
 	StatusDLQUnavailable StatusCode = "dlq-unavailable"
+	// StatusStalled: a partition has records to handle, and none was finished for
+	// StallAfter.
+	StatusStalled StatusCode = "stalled"
 	// StatusHeadOfLineBlocked: a partition is paused because one unfinished
 	// record holds up as many records as may be loaded.
 	StatusHeadOfLineBlocked StatusCode = "head-of-line-blocked"
@@ -42,7 +50,7 @@ const (
 // Healthy reports whether a component with this code does its work.
 func (c StatusCode) Healthy() bool {
 	switch c {
-	case StatusOK, StatusRetrying, StatusDataLost:
+	case StatusOK, StatusRetrying, StatusDataLost, StatusTopicRecreated, StatusPausedByOperator:
 		return true
 	default:
 		return false
@@ -68,8 +76,11 @@ type Status struct {
 
 // Problem is one thing that is not as it should be.
 type Problem struct {
-	Code   StatusCode `json:"code"`
-	Detail string     `json:"detail"`
+	Code StatusCode `json:"code"`
+	// Subject is what it is about, such as "orders/3" for a partition; empty for
+	// the component itself.
+	Subject string `json:"subject,omitempty"`
+	Detail  string `json:"detail"`
 }
 
 // PartitionStatus is a snapshot of one partition that a consumer owns.
@@ -119,8 +130,9 @@ func (s *Status) SetProblems(problems ...Problem) {
 
 func (c StatusCode) weight() int {
 	for i, known := range [...]StatusCode{
-		StatusOK, StatusRetrying, StatusDataLost, StatusDLQUnavailable, StatusHeadOfLineBlocked, StatusHandlerStuck, StatusJoining,
-		StatusStopping, StatusDisconnected, StatusUnauthorized, StatusFenced, StatusClosed,
+		StatusOK, StatusPausedByOperator, StatusRetrying, StatusTopicRecreated, StatusDataLost, StatusDLQUnavailable, StatusStalled,
+		StatusHeadOfLineBlocked, StatusHandlerStuck, StatusJoining, StatusStopping, StatusDisconnected, StatusUnauthorized, StatusFenced,
+		StatusClosed,
 	} {
 		if c == known {
 			return i

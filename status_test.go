@@ -78,7 +78,9 @@ func TestHealthy(t *testing.T) {
 			healthy = append(healthy, c)
 		}
 	}
-	require.ElementsMatch(t, []duplex.StatusCode{duplex.StatusOK, duplex.StatusRetrying, duplex.StatusDataLost}, healthy)
+	require.ElementsMatch(t, []duplex.StatusCode{
+		duplex.StatusOK, duplex.StatusRetrying, duplex.StatusDataLost, duplex.StatusPausedByOperator, duplex.StatusTopicRecreated,
+	}, healthy)
 	require.False(t, duplex.StatusCode("").Healthy(), "a status that nobody filled is not healthy")
 }
 

@@ -101,6 +101,7 @@ func newAssignment(e *engine, o opening) *assignment {
 		ordering: e.cfg.Ordering, epoch: o.epoch, committed: o.committed, end: -1, moved: e.clock(),
 	}
 	a.restored = a.ledger.Frontier()
+	a.pace.inPlace = a.ordering == ByPartition // there is nothing to spread
 	a.ctx, a.cancel = context.WithCancelCause(context.Background())
 	return a
 }
@@ -109,6 +110,7 @@ func newAssignment(e *engine, o opening) *assignment {
 const (
 	haltEnding uint32 = 1 << iota // revoked, lost or stopping: for good
 	haltFenced                    // the cluster does not hear us
+	haltPaused                    // an operator said so
 )
 
 func (a *assignment) halted() bool { return a.halts.Load() != 0 }

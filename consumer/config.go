@@ -44,6 +44,36 @@ func (o Ordering) String() string {
 	}
 }
 
+// Protocol is how the members of a group agree on who has which partition.
+type Protocol uint8
+
+const (
+	// Classic is the protocol of all Kafka versions, in which a member decides.
+	// Duplex offers cooperative-sticky: members keep what they have and go on
+	// with it while the rest moves. Members of other clients with that balancer
+	// may be in the same group. It is the default.
+	Classic Protocol = iota
+	// KIP848 is the protocol of Kafka 4.0 and later, in which the broker decides,
+	// for each member apart: nobody waits for the slowest. 4.3 or later is
+	// recommended. A group is upgraded and downgraded by its members, one after
+	// the other. The broker's group.consumer.session.timeout.ms takes the place of
+	// SessionTimeout, which then only says how long this member goes on without an
+	// answer: it must not be longer.
+	KIP848
+)
+
+// String gives the name as it is written in configuration: "classic" or "kip848".
+func (p Protocol) String() string {
+	switch p {
+	case Classic:
+		return "classic"
+	case KIP848:
+		return "kip848"
+	default:
+		return fmt.Sprintf("Protocol(%d)", uint8(p))
+	}
+}
+
 // Defaults of Config.
 const (
 	DefaultConcurrency      = 64
@@ -56,6 +86,7 @@ const (
 	DefaultRevokeGrace      = 10 * time.Second
 	DefaultDrainTimeout     = 30 * time.Second
 	DefaultStartTimeout     = 30 * time.Second
+	DefaultStallAfter       = 30 * time.Second
 	DefaultSessionTimeout   = 20 * time.Second
 	DefaultRebalanceTimeout = 60 * time.Second
 	DefaultFetchMaxBytes    = 16 << 20
@@ -160,6 +191,21 @@ type Config struct {
 	// up. Defaults to 30 s.
 	StartTimeout time.Duration
 
+	// StallAfter is how long a partition may stand still, with records to handle
+	// and nobody who paused it, before Status says so. Defaults to 30 s.
+	StallAfter time.Duration
+
+	// Protocol is how the group shares out its partitions. Defaults to Classic.
+	Protocol Protocol
+
+	// InstanceID makes this a static member: its partitions wait for it, for
+	// SessionTimeout, when it goes away, and are not given to others before; a
+	// member of the same InstanceID gets them back without a rebalance, and throws
+	// out one that is still there ([duplex.ErrFenced]). It must be unique in the
+	// group and the same after a restart, such as the name of a StatefulSet's pod.
+	// Defaults to none: what a member leaves goes to the others at once.
+	InstanceID string
+
 	// SessionTimeout is how long the group waits for a silent member before it
 	// gives its partitions to others. Defaults to 20 s.
 	SessionTimeout time.Duration
@@ -206,6 +252,7 @@ func (c Config) withDefaults() Config {
 	orTime(&c.RevokeGrace, DefaultRevokeGrace)
 	orTime(&c.DrainTimeout, DefaultDrainTimeout)
 	orTime(&c.StartTimeout, DefaultStartTimeout)
+	orTime(&c.StallAfter, DefaultStallAfter)
 	orTime(&c.SessionTimeout, DefaultSessionTimeout)
 	orTime(&c.RebalanceTimeout, DefaultRebalanceTimeout)
 	if c.MaxLoadedBytes == 0 {
@@ -239,6 +286,9 @@ func (c Config) Validate() error {
 	}
 	if c.Ordering > Unordered {
 		bad("Ordering = %d: want ByKey, ByPartition or Unordered", c.Ordering)
+	}
+	if c.Protocol > KIP848 {
+		bad("Protocol = %d: want Classic or KIP848", c.Protocol)
 	}
 	if c.Concurrency < 0 || c.Concurrency > maxConcurrency {
 		bad("Concurrency = %d: want 1 to %d, or 0 for the default", c.Concurrency, maxConcurrency)
@@ -280,6 +330,7 @@ func (c Config) validateTimes() error {
 		{"RevokeGrace", c.RevokeGrace},
 		{"DrainTimeout", c.DrainTimeout},
 		{"StartTimeout", c.StartTimeout},
+		{"StallAfter", c.StallAfter},
 		{"SessionTimeout", c.SessionTimeout},
 		{"RebalanceTimeout", c.RebalanceTimeout},
 	} {

@@ -16,6 +16,7 @@ type Consumer struct {
 	cfg    Config
 	ran    atomic.Bool
 	counts counts
+	pauses pauses
 
 	mu     sync.Mutex
 	engine *engine // of Run; nil before
@@ -76,7 +77,7 @@ func (c *Consumer) Run(ctx context.Context) error {
 		}
 		return err
 	}
-	e, err := newEngine(c.cfg, &c.counts)
+	e, err := newEngine(c.cfg, &c.counts, &c.pauses)
 	if err != nil {
 		return err
 	}
@@ -103,6 +104,8 @@ func (c *Consumer) check(ctx context.Context) (err error) {
 	}
 	bounded, cancel := context.WithTimeoutCause(ctx, c.cfg.StartTimeout, errors.New("StartTimeout has passed"))
 	defer cancel()
-	_, err = kafka.Topics(bounded, client, "consumer", topics...)
-	return err
+	if _, err = kafka.Topics(bounded, client, "consumer", topics...); err != nil || c.cfg.Protocol != KIP848 {
+		return err
+	}
+	return kafka.SupportsKIP848(bounded, client, "consumer")
 }

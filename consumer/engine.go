@@ -32,6 +32,7 @@ type engine struct {
 	routes map[string]*route
 	topics []string
 	chain  failure.Chain // nil without a policy
+	pauses *pauses
 
 	client     *kgo.Client
 	handoff    *handoff
@@ -42,6 +43,7 @@ type engine struct {
 	committer  committer
 	fence      fence
 	problems   problems
+	recreated  recreated
 	background sync.WaitGroup
 
 	// mu guards the two tables; it is never held while an assignment's mutex
@@ -70,9 +72,9 @@ type counts struct {
 	handled, moved, failed, snoozed, dropped, late, commits, rebalances atomic.Int64
 }
 
-func newEngine(cfg Config, counts *counts) (*engine, error) {
+func newEngine(cfg Config, counts *counts, pauses *pauses) (*engine, error) {
 	e := &engine{
-		cfg: cfg, born: time.Now(), counts: counts, log: cfg.Logger.Named("consumer").With(zap.String("group", cfg.Group)),
+		cfg: cfg, born: time.Now().Add(-time.Second), counts: counts, pauses: pauses, log: cfg.Logger.Named("consumer").With(zap.String("group", cfg.Group)),
 		routes:  make(map[string]*route, len(cfg.Handlers)),
 		handoff: newHandoff(),
 		open:    map[string]map[int32]*assignment{}, ghosts: map[place]*assignment{},
@@ -135,7 +137,7 @@ func wrap(next duplex.Next, middleware []duplex.Middleware) duplex.Next {
 const fetchMaxWait = 300 * time.Millisecond
 
 func (e *engine) options() []kgo.Opt {
-	return []kgo.Opt{
+	opts := []kgo.Opt{
 		kgo.ConsumerGroup(e.cfg.Group),
 		kgo.ConsumeTopics(e.topics...),
 		kgo.DisableAutoCommit(),
@@ -162,6 +164,13 @@ func (e *engine) options() []kgo.Opt {
 		kgo.AdjustFetchOffsetsFn(e.onOffsets),
 		kgo.OnOffsetsFetched(e.onOffsetsFetched),
 	}
+	if e.cfg.Protocol == KIP848 {
+		opts = append(opts, kgo.ServerSideBalancer()) // "uniform", which is sticky
+	}
+	if e.cfg.InstanceID != "" {
+		opts = append(opts, kgo.InstanceID(e.cfg.InstanceID))
+	}
+	return opts
 }
 
 // run is Run, once the engine is built.
@@ -172,6 +181,7 @@ func (e *engine) run(ctx context.Context) error {
 	loops.Go(func() { e.flow.run(live) })
 	loops.Go(func() { e.committer.run(live) })
 	loops.Go(func() { e.fence.run(live) })
+	loops.Go(func() { e.watchdog(live) })
 	var failure error
 	select {
 	case <-ctx.Done():
@@ -194,7 +204,8 @@ func (e *engine) run(ctx context.Context) error {
 	return errors.Join(stuck, uncommitted)
 }
 
-// clock is the time in ns since the engine was made. It costs half of time.Now.
+// clock is the time in ns since a second before the engine was made: never 0, which
+// stands for no time. It costs half of time.Now.
 func (e *engine) clock() int64 { return int64(time.Since(e.born)) }
 
 // fail ends Run with err; the first one counts.

@@ -26,7 +26,7 @@ var _ kgo.HookBrokerE2E = (*fence)(nil)
 // OnBrokerE2E sees every request to a broker once it is answered or has failed.
 func (f *fence) OnBrokerE2E(_ kgo.BrokerMetadata, key int16, e2e kgo.BrokerE2E) {
 	switch kmsg.Key(key) {
-	case kmsg.Heartbeat, kmsg.JoinGroup, kmsg.SyncGroup:
+	case kmsg.Heartbeat, kmsg.JoinGroup, kmsg.SyncGroup, kmsg.ConsumerGroupHeartbeat:
 	default:
 		return
 	}

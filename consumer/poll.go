@@ -100,6 +100,9 @@ func (e *engine) fetchFailed(topic string, partition int32, err error) {
 		e.log.Warn("the group does not hold together, trying again", zap.Error(coded))
 		return
 	}
+	if errors.Is(err, kerr.UnknownTopicID) {
+		e.unknownID(topic)
+	}
 	coded := kafka.Explain(fmt.Sprintf("consumer: reading %s/%d", topic, partition), err)
 	e.problems.set(topic, partition, statusOf(coded, duplex.StatusDisconnected), coded.Error())
 	e.log.Warn("a partition cannot be read", zap.String("topic", topic), zap.Int32("partition", partition), zap.Error(coded))

@@ -91,9 +91,31 @@ func (e *engine) openAssignment(o opening) *assignment {
 	if former := e.find(o.topic, o.partition); former != nil {
 		e.closeAssignment(former, ErrLost)
 	}
-	a := newAssignment(e, o)
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	return e.openLocked(o)
+}
+
+// replace is openAssignment in the place of a, unless a is not open any more.
+func (e *engine) replace(a *assignment, o opening) *assignment {
+	busy := a.close(ErrRevoked)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.open[a.topic][a.partition] != a {
+		return nil
+	}
+	e.openCount--
+	if busy {
+		e.ghosts[place{a.topic, a.partition}] = a
+	}
+	return e.openLocked(o)
+}
+
+func (e *engine) openLocked(o opening) *assignment {
+	a := newAssignment(e, o)
+	if e.pauses != nil && e.pauses.paused(o.topic, o.partition) {
+		a.halt(haltPaused)
+	}
 	if e.stopping.Load() {
 		a.halt(haltEnding)
 	}

@@ -10,10 +10,6 @@ import (
 	"github.com/duplex-go/duplex"
 )
 
-// stallAfter is how long a paused partition may stand at one record before it
-// counts as blocked.
-const stallAfter = 30 * time.Second
-
 // Status returns a snapshot. Counts are handled, moved (published
 // elsewhere by the policy for failures, acknowledged), failed (attempts that did),
 // snoozed, dropped, late_completions (results that came after the partition was
@@ -53,6 +49,7 @@ func (e *engine) describe(s *duplex.Status) {
 		p, problem := a.status()
 		s.Partitions = append(s.Partitions, p)
 		if problem.Code != "" {
+			problem.Subject = subject(a.topic, a.partition)
 			found = append(found, problem)
 		}
 	}
@@ -72,7 +69,7 @@ func (e *engine) stuckHandlers() []duplex.Problem {
 		a.mu.Lock()
 		if n := a.running; n > 0 {
 			found = append(found, duplex.Problem{
-				Code: duplex.StatusHandlerStuck,
+				Code: duplex.StatusHandlerStuck, Subject: subject(at.topic, at.partition),
 				Detail: fmt.Sprintf("%s/%d: %d handlers of a former assignment were told to stop and have not returned, %s after it ended",
 					at.topic, at.partition, n, time.Duration(a.engine.clock()-a.ended).Round(time.Second)),
 			})
@@ -108,8 +105,16 @@ func (a *assignment) status() (duplex.PartitionStatus, duplex.Problem) {
 		}
 		return p, duplex.Problem{Code: duplex.StatusDLQUnavailable, Detail: detail}
 	}
-	switch stood := time.Duration(now - a.moved); {
-	case a.paused && stood > stallAfter && a.loaded > 0:
+	if a.halts.Load()&haltPaused != 0 {
+		return p, duplex.Problem{Code: duplex.StatusPausedByOperator, Detail: fmt.Sprintf("%s/%d: paused by Pause", a.topic, a.partition)}
+	}
+	cfg, stood := &a.engine.cfg, time.Duration(now-a.moved)
+	switch long := stood > cfg.StallAfter; {
+	case cfg.HandlerTimeout > 0 && p.OldestRunning > cfg.HandlerTimeout+cancelGrace:
+		return p, duplex.Problem{Code: duplex.StatusHandlerStuck, Detail: fmt.Sprintf(
+			"%s/%d: a handler has been at work for %s and does not return, its context has been cancelled for %s", a.topic, a.partition,
+			p.OldestRunning.Round(time.Second), (p.OldestRunning - cfg.HandlerTimeout).Round(time.Second))}
+	case a.paused && long && a.loaded > 0:
 		return p, duplex.Problem{Code: duplex.StatusHeadOfLineBlocked, Detail: fmt.Sprintf(
 			"%s/%d: %s holds up %d loaded records for %s", a.topic, a.partition, a.blocker(), p.Loaded, stood.Round(time.Second))}
 	case failed != nil:
@@ -119,6 +124,10 @@ func (a *assignment) status() (duplex.PartitionStatus, duplex.Problem) {
 		}
 		return p, duplex.Problem{Code: duplex.StatusRetrying, Detail: fmt.Sprintf(
 			"%s/%d: offset %d waits for attempt %d: %v%s", a.topic, a.partition, failed.head.record.Offset, p.Attempt, failed.lastErr, more)}
+	case long && p.Lag > 0 && a.halts.Load() == 0:
+		return p, duplex.Problem{Code: duplex.StatusStalled, Detail: fmt.Sprintf(
+			"%s/%d: nothing was finished for %s, %d records behind; %d loaded, %d handlers at work, the oldest for %s", a.topic, a.partition,
+			stood.Round(time.Second), p.Lag, p.Loaded, p.Running, p.OldestRunning.Round(time.Second))}
 	}
 	return p, duplex.Problem{}
 }
@@ -169,6 +178,13 @@ func (a *assignment) blocker() string {
 	return fmt.Sprintf("offset %d", offset)
 }
 
+func subject(topic string, partition int32) string {
+	if partition < 0 {
+		return topic
+	}
+	return fmt.Sprintf("%s/%d", topic, partition)
+}
+
 func cut(key []byte) []byte { return key[:min(len(key), 80)] }
 
 // problems are what polls and the group reported, by partition; partition −1 of
@@ -184,7 +200,7 @@ func (p *problems) set(topic string, partition int32, code duplex.StatusCode, de
 	if p.found == nil {
 		p.found = map[place]duplex.Problem{}
 	}
-	p.found[place{topic, partition}] = duplex.Problem{Code: code, Detail: detail}
+	p.found[place{topic, partition}] = duplex.Problem{Code: code, Subject: subject(topic, partition), Detail: detail}
 }
 
 // clear takes back what a poll reported; lost data stays known until the

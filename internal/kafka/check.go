@@ -170,3 +170,24 @@ func DeleteGroup(ctx context.Context, cl *kgo.Client, op, name string) error {
 	}
 	return Explain(fmt.Sprintf("%s: deleting group %q", op, name), err)
 }
+
+// SupportsKIP848 reports whether all brokers that answer have the group protocol of
+// KIP-848 in the version that kgo speaks.
+func SupportsKIP848(ctx context.Context, cl *kgo.Client, op string) error {
+	versions, err := kadm.NewClient(cl).ApiVersions(ctx)
+	if err != nil {
+		return Explain(op+": asking for the cluster's versions", err)
+	}
+	for _, v := range versions {
+		if v.Err != nil {
+			continue
+		}
+		if highest, ok := v.KeyMaxVersion(int16(kmsg.ConsumerGroupHeartbeat)); !ok || highest < 1 {
+			return &duplex.Error{
+				Op: op + ": checking Config", Err: fmt.Errorf("broker %d does not have the group protocol of KIP-848", v.NodeID),
+				Hint: "it comes with Kafka 4.0: use Protocol = Classic, or upgrade the cluster",
+			}
+		}
+	}
+	return nil
+}
