@@ -103,7 +103,7 @@ type PartitionStatus struct {
 	// Running counts the handlers at work; OldestRunning is for how long the
 	// oldest of them has been, to about a millisecond.
 	Running       int           `json:"running"`
-	OldestRunning time.Duration `json:"oldestRunning"`
+	OldestRunning time.Duration `json:"oldestRunningNs"`
 	// Lanes counts the keys that have a record at work or waiting, those aside
 	// whose handlers return at once; Waiting those of them whose record failed
 	// and waits for its next attempt.

@@ -113,5 +113,5 @@ func TestStatusAsJSON(t *testing.T) {
 	require.NoError(t, err)
 	require.JSONEq(t, `{"component":"consumer","name":"boards","code":"joining","counts":{"handled":7},
 		"problems":[{"code":"joining","detail":"no answer yet"}],
-		"partitions":[{"topic":"departures","partition":3,"committed":-1,"watermark":0,"frontier":0,"end":-1,"loaded":0,"running":0}]}`, string(text))
+		"partitions":[{"topic":"departures","partition":3,"committed":-1,"watermark":0,"frontier":0,"end":-1,"lag":0,"loaded":0,"running":0,"oldestRunningNs":0,"lanes":0,"waiting":0}]}`, string(text))
 }

@@ -51,7 +51,8 @@ func (b *batchResult) decide() {
 		if !failed || v.Kind == duplex.VerdictDrop || step.Kind() == failure.Publish || step.Kind() == failure.Finish {
 			continue
 		}
-		if b.failed++; b.last == nil || b.counted.Kind == duplex.VerdictSnooze {
+		b.failed++
+		if b.last == nil || b.counted.Kind == duplex.VerdictSnooze {
 			b.counted, b.last = v, err
 		}
 		if at := b.engine.runAt(b.turn.attempts[i], step, v); at.After(b.at) {

@@ -30,7 +30,7 @@ func TestGateKeepsTheAccountShort(t *testing.T) {
 			t.Parallel()
 			seed := rand.Uint64()
 			t.Logf("seed %d", seed)
-			random := rand.New(rand.NewPCG(seed, 1)) //nolint:gosec // a test
+			random := rand.New(rand.NewPCG(seed, 1))
 			a := opened(Config{Ordering: Unordered}, commitmeta.Meta{Partitions: 1})
 			next := int64(10)
 			var w worker

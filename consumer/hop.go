@@ -157,9 +157,7 @@ func (a *assignment) hopFailed(l *lane, err error) {
 	e, to := a.engine, l.publish.Topic
 	err = kafka.Explain("consumer: publishing to "+to, err)
 	l.lastErr = err
-	if l.tries++; l.tries == 0 {
-		l.tries-- // it stays at the most
-	}
+	l.tries = max(l.tries, l.tries+1) // it stays at the most
 	l.due = time.Now().Add(backoff.Exponential(int(l.tries), hopMin, hopMax)).UnixNano()
 	a.putOff(l)
 	if errors.Is(err, kgo.ErrClientClosed) {

@@ -203,6 +203,8 @@ func (ls *lanes) remove(l *lane) {
 
 // seed makes hashes of keys differ from process to process, so that nobody can
 // choose keys that meet in one lane.
+//
+//nolint:gochecknoglobals // a constant of the process
 var seed = maphash.MakeSeed()
 
 // keyOf tells lanes apart. Two keys of one hash share a lane, which costs them

@@ -31,7 +31,8 @@ func (p *pace) took(ns int64) {
 		p.fast = max(0, p.fast-slowCosts)
 		return
 	}
-	if p.fast++; p.fast >= max(p.needed, fastRecords) {
+	p.fast++
+	if p.fast >= max(p.needed, fastRecords) {
 		p.inPlace, p.fast = true, 0
 	}
 }

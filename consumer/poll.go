@@ -20,7 +20,7 @@ func (e *engine) poll(ctx context.Context) {
 	size := min(max(e.cfg.MaxLoaded/2, leastShare), 10_000)
 	for ctx.Err() == nil {
 		fetches := e.client.PollRecords(e.handoff.enter(ctx), size)
-		over := e.handOver(fetches)
+		over := e.handOver(fetches) //nolint:contextcheck // what it starts has bounds of its own
 		e.handoff.leave()
 		e.flow.await(ctx, over)
 	}

@@ -23,9 +23,6 @@ func (q *queue) len() int { return q.n }
 // head is the first record; there must be one.
 func (q *queue) head() *kgo.Record { return q.slices[q.first].records[0] }
 
-// piece is the first records, those that are in one slice; there must be one.
-func (q *queue) piece() []*kgo.Record { return q.slices[q.first].records }
-
 // push puts a slice at the end.
 func (q *queue) push(s slice) {
 	if q.first > 16 && q.first > len(q.slices)/2 { // mostly gone
@@ -52,7 +49,8 @@ func (q *queue) pop(n int) slice {
 	if n >= len(s.records) {
 		taken := *s
 		*s = slice{} // or it would keep a whole fetch in memory
-		if q.first++; q.first == len(q.slices) {
+		q.first++
+		if q.first == len(q.slices) {
 			q.slices, q.first = q.slices[:0], 0
 		}
 		q.n -= len(taken.records)

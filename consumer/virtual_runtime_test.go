@@ -113,7 +113,7 @@ func TestVirtualWatchdog(t *testing.T) {
 	inWorld(t, 1, func(t *testing.T, w *world) {
 		w.publish(0, 0, 20)
 		hang := make(chan struct{})
-		m := w.start(consumer.Config{Ordering: consumer.ByPartition, StallAfter: 20 * time.Second, Handlers: handle(func(ctx context.Context, r *kgo.Record) error {
+		m := w.start(consumer.Config{Ordering: consumer.ByPartition, StallAfter: 20 * time.Second, Handlers: handle(func(_ context.Context, r *kgo.Record) error {
 			if value(r) == 5 {
 				<-hang
 			}
