@@ -19,6 +19,10 @@ const (
 	armKgo     arm = "kgo"
 	armControl arm = "kgo control" // the same as armKgo: the difference is noise
 	armDuplex  arm = "duplex"
+	// Of keyed workloads.
+	armByPartition arm = "duplex by partition"
+	armQueues      arm = "queue per key"
+	armHash        arm = "hash to workers"
 )
 
 // spec is one run, handed to a child process.
@@ -28,8 +32,9 @@ type spec struct {
 	Brokers  []string      `json:"brokers"`
 	Topic    string        `json:"topic"`
 	Group    string        `json:"group,omitempty"`
-	Ends     []int64       `json:"ends,omitempty"` // consume: the end offset of each partition
-	Every    time.Duration `json:"every"`          // between samples
+	Ends     []int64       `json:"ends,omitempty"`   // consume: the end offset of each partition
+	Every    time.Duration `json:"every"`            // between samples
+	Verify   bool          `json:"verify,omitempty"` // the order of keys, in a round that does not count
 	Profile  string        `json:"profile,omitempty"`
 }
 
@@ -87,6 +92,8 @@ func (s spec) run(ctx context.Context) (r result, err error) {
 		r, err = runSync(ctx, s)
 	case consume:
 		r, err = runConsume(ctx, s)
+	case keyed:
+		r, err = runKeyed(ctx, s)
 	default:
 		err = fmt.Errorf("unknown kind %q", s.Workload.Kind)
 	}

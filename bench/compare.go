@@ -26,7 +26,7 @@ func compare(ctx context.Context, o options, command string, out, talk io.Writer
 	b := bench{options: o, cluster: c, talk: talk, id: strconv.FormatInt(time.Now().UnixMilli(), 36), run: inChild}
 	for _, w := range workloads() {
 		group := "produce"
-		if w.Kind == consume {
+		if w.reads() {
 			group = "consume"
 		}
 		if command != "all" && command != group || !o.only.MatchString(w.Name) {
@@ -54,8 +54,8 @@ type bench struct {
 
 // order is who runs when: in every second round backwards, so that a drift of the
 // machine meets all arms alike. Round 0 does not count.
-func order(round int) []arm {
-	arms := []arm{armKgo, armDuplex, armControl}
+func order(w workload, round int) []arm {
+	arms := w.arms()
 	if round%2 == 1 {
 		slices.Reverse(arms)
 	}
@@ -70,8 +70,8 @@ func (b *bench) workload(ctx context.Context, w workload) (measured, error) {
 	}
 	defer prepared.done()
 	for round := range b.Rounds + 1 {
-		for _, a := range order(round) {
-			r, err := prepared.run(ctx, a)
+		for _, a := range order(w, round) {
+			r, err := prepared.run(ctx, a, round == 0)
 			if err != nil {
 				return m, fmt.Errorf("round %d, %s: this comparison is void: %w", round, a, err)
 			}
@@ -90,16 +90,16 @@ func (b *bench) workload(ctx context.Context, w workload) (measured, error) {
 
 // prepared is a workload with all that its runs share.
 type prepared struct {
-	run  func(context.Context, arm) (result, error)
+	run  func(ctx context.Context, a arm, verify bool) (result, error)
 	done func()
 }
 
 func (b *bench) prepare(ctx context.Context, w workload) (prepared, error) {
-	if w.Kind == consume {
+	if w.reads() {
 		return b.prepareConsume(ctx, w)
 	}
-	want := newSource("", w.Bytes).want(w.Records, (*tally).addAll)
-	return prepared{done: func() {}, run: func(ctx context.Context, a arm) (result, error) {
+	want := newSource("", w).want(w.Records, (*tally).addAll)
+	return prepared{done: func() {}, run: func(ctx context.Context, a arm, _ bool) (result, error) {
 		s := b.spec(w, a)
 		if err := b.cluster.create(ctx, s.Topic, b.Partitions); err != nil {
 			return result{}, err
@@ -118,7 +118,8 @@ func (b *bench) prepare(ctx context.Context, w workload) (prepared, error) {
 
 // prepareConsume fills one topic, which every run reads with a group of its own.
 func (b *bench) prepareConsume(ctx context.Context, w workload) (prepared, error) {
-	topic := b.name("consume")
+	b.runs++
+	topic := b.name("consume-" + strconv.Itoa(b.runs)) // a name of its own: a deleted one may not come back at once
 	if err := b.cluster.create(ctx, topic, b.Partitions); err != nil {
 		return prepared{}, err
 	}
@@ -129,10 +130,10 @@ func (b *bench) prepareConsume(ctx context.Context, w workload) (prepared, error
 	if err != nil {
 		return prepared{}, err
 	}
-	want := newSource("", w.Bytes).want(w.Records, (*tally).add)
-	return prepared{done: func() { b.cluster.remove(ctx, topic) }, run: func(ctx context.Context, a arm) (result, error) {
+	want := newSource("", w).want(w.Records, (*tally).add)
+	return prepared{done: func() { b.cluster.remove(ctx, topic) }, run: func(ctx context.Context, a arm, verify bool) (result, error) {
 		s := b.spec(w, a)
-		s.Topic, s.Group, s.Ends = topic, s.Topic, ends
+		s.Topic, s.Group, s.Ends, s.Verify = topic, s.Topic, ends, verify && a != armQueues && a != armHash
 		r, err := b.measure(ctx, s)
 		if err != nil {
 			return r, err

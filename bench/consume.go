@@ -75,7 +75,7 @@ func runConsume(ctx context.Context, s spec) (result, error) {
 	if s.Arm == armDuplex {
 		err = consumeDuplex(reading, s, r)
 	} else {
-		err = consumeRaw(ctx, reading, s, r)
+		err = pollRaw(ctx, reading, s, r.handle)
 	}
 	if err != nil {
 		return result{}, err
@@ -98,7 +98,8 @@ func consumeDuplex(ctx context.Context, s spec, r *reader) error {
 	return c.Run(ctx)
 }
 
-func consumeRaw(ctx, reading context.Context, s spec, r *reader) error {
+// pollRaw polls with raw kgo until reading ends, and commits what was polled.
+func pollRaw(ctx, reading context.Context, s spec, handle func(*kgo.Record)) error {
 	cl, err := kgo.NewClient(
 		kgo.SeedBrokers(s.Brokers...), kgo.ConsumerGroup(s.Group), kgo.ConsumeTopics(s.Topic),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.FetchIsolationLevel(kgo.ReadCommitted()),
@@ -115,7 +116,7 @@ func consumeRaw(ctx, reading context.Context, s spec, r *reader) error {
 				return e.Err
 			}
 		}
-		fetches.EachRecord(r.handle)
+		fetches.EachRecord(handle)
 	}
 	return cl.CommitUncommittedOffsets(ctx)
 }

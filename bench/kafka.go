@@ -69,7 +69,7 @@ func (c *cluster) ends(ctx context.Context, topic string, partitions int) ([]int
 
 // fill publishes the first n records of the workload.
 func (c *cluster) fill(ctx context.Context, topic string, w workload) error {
-	from := newSource(topic, w.Bytes)
+	from := newSource(topic, w)
 	var a acks
 	for i := range w.Records {
 		c.client.Produce(ctx, from.record(i), func(_ *kgo.Record, err error) { a.done(err) })

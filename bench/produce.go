@@ -85,7 +85,7 @@ func rawPublisher(ctx context.Context, s spec, a *acks) (publisher, error) {
 // warmUp opens connections and loads metadata: some records to a topic of their
 // own, which nobody counts.
 func (p publisher) warmUp(s spec) error {
-	from := newSource(warmTopic(s.Topic), s.Workload.Bytes)
+	from := newSource(warmTopic(s.Topic), s.Workload)
 	for i := range 100 {
 		if err := p.sync(from.record(i)); err != nil {
 			return fmt.Errorf("warming up: %w", err)
@@ -103,7 +103,7 @@ func runAsync(ctx context.Context, s spec) (r result, err error) {
 		return r, err
 	}
 	defer func() { err = errors.Join(err, p.close()) }()
-	from := newSource(s.Topic, s.Workload.Bytes)
+	from := newSource(s.Topic, s.Workload)
 	if err := p.warmUp(s); err != nil {
 		return r, err
 	}
@@ -133,7 +133,7 @@ func runSync(ctx context.Context, s spec) (r result, err error) {
 		return r, err
 	}
 	defer func() { err = errors.Join(err, p.close()) }()
-	from := newSource(s.Topic, s.Workload.Bytes)
+	from := newSource(s.Topic, s.Workload)
 	if err := p.warmUp(s); err != nil {
 		return r, err
 	}

@@ -65,7 +65,8 @@ func (r report) summary() string {
 	for _, m := range r.Workloads {
 		records := float64(m.Workload.Records)
 		of := func(a arm, figure func(result) float64) float64 { return spreadOf(m.Runs[a], figure).median }
-		times := func(a arm, figure func(result) float64) float64 { return of(a, figure) / of(armKgo, figure) }
+		base := m.Workload.arms()[0]
+		times := func(a arm, figure func(result) float64) float64 { return of(a, figure) / of(base, figure) }
 		rate := func(r result) float64 { return records / r.Seconds }
 		cpu := func(r result) float64 { return r.CPUSeconds }
 		allocs := func(r result) float64 { return float64(r.Allocs) / records }
@@ -74,7 +75,7 @@ func (r report) summary() string {
 			latency = fmt.Sprintf("%.2f", times(armDuplex, func(r result) float64 { return float64(r.Latency.P50) }))
 		}
 		fmt.Fprintf(&b, "| %s | %.2f | %.2f | %.2f | %.2f | %s | %+.2f |\n", m.Workload.Name, times(armDuplex, rate), times(armControl, rate),
-			times(armDuplex, cpu), times(armControl, cpu), latency, of(armDuplex, allocs)-of(armKgo, allocs))
+			times(armDuplex, cpu), times(armControl, cpu), latency, of(armDuplex, allocs)-of(base, allocs))
 	}
 	return b.String()
 }
@@ -83,8 +84,9 @@ func (m measured) rows(b *strings.Builder) {
 	records := float64(m.Workload.Records)
 	rate := func(r result) float64 { return records / r.Seconds }
 	cpu := func(r result) float64 { return r.CPUSeconds / records * 1e6 }
-	baseRate, baseCPU := spreadOf(m.Runs[armKgo], rate), spreadOf(m.Runs[armKgo], cpu)
-	for _, a := range []arm{armKgo, armControl, armDuplex} {
+	base := m.Workload.arms()[0]
+	baseRate, baseCPU := spreadOf(m.Runs[base], rate), spreadOf(m.Runs[base], cpu)
+	for _, a := range m.Workload.arms() {
 		runs := m.Runs[a]
 		if len(runs) == 0 {
 			continue

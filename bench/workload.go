@@ -37,6 +37,7 @@ const (
 	async   kind = "async"
 	blocked kind = "sync"
 	consume kind = "consume"
+	keyed   kind = "keyed" // consume by key
 )
 
 // workload is one line of the comparison.
@@ -46,6 +47,26 @@ type workload struct {
 	Bytes   int    `json:"bytes"` // of a value
 	Callers int    `json:"callers,omitempty"`
 	Records int    `json:"records"`
+	// Of keyed ones: how many keys, how long a handler waits, how many may wait at
+	// once.
+	Keys   int           `json:"keys,omitempty"`
+	Work   time.Duration `json:"work,omitempty"`
+	Flight int           `json:"flight,omitempty"`
+}
+
+// reads reports whether the workload is about reading.
+func (w workload) reads() bool { return w.Kind == consume || w.Kind == keyed }
+
+// arms are who takes part; the first one is what the others are compared with.
+func (w workload) arms() []arm {
+	switch {
+	case w.Kind != keyed:
+		return []arm{armKgo, armDuplex, armControl}
+	case w.Work == 0:
+		return []arm{armKgo, armDuplex, armByPartition, armControl}
+	default:
+		return []arm{armQueues, armDuplex, armHash}
+	}
 }
 
 func workloads() []workload {
@@ -55,6 +76,14 @@ func workloads() []workload {
 		{Name: "produce sync × 1", Kind: blocked, Bytes: 100, Callers: 1, Records: 10_000},
 		{Name: "produce sync × 64", Kind: blocked, Bytes: 100, Callers: 64, Records: 300_000},
 		{Name: "consume 100 B", Kind: consume, Bytes: 100, Records: 10_000_000},
+		{Name: "keys 10,000", Kind: keyed, Bytes: 100, Records: 6_000_000, Keys: 10_000},
+		{Name: "keys 1,000,000", Kind: keyed, Bytes: 100, Records: 6_000_000, Keys: 1_000_000},
+		{Name: "keys one", Kind: keyed, Bytes: 100, Records: 6_000_000, Keys: 1},
+		{Name: "work 1 ms × 1,000", Kind: keyed, Bytes: 100, Records: 2_000_000, Keys: 100_000, Work: time.Millisecond, Flight: 1000},
+		{Name: "work 10 ms × 1,000", Kind: keyed, Bytes: 100, Records: 300_000, Keys: 100_000, Work: 10 * time.Millisecond, Flight: 1000},
+		{Name: "work 100 ms × 1,000", Kind: keyed, Bytes: 100, Records: 30_000, Keys: 100_000, Work: 100 * time.Millisecond, Flight: 1000},
+		{Name: "work 10 ms × 10,000", Kind: keyed, Bytes: 100, Records: 2_000_000, Keys: 1_000_000, Work: 10 * time.Millisecond, Flight: 10_000},
+		{Name: "work 100 ms × 10,000", Kind: keyed, Bytes: 100, Records: 300_000, Keys: 1_000_000, Work: 100 * time.Millisecond, Flight: 10_000},
 	}
 }
 
@@ -67,10 +96,11 @@ func (w workload) scaled(by float64) workload {
 // an allocation for any of them but the record itself. Values are windows of one
 // random block.
 type source struct {
-	topic string
-	size  int
-	keys  [][]byte
-	block []byte
+	topic  string
+	spread bool // keys come at random, rather than in turn
+	size   int
+	keys   [][]byte
+	block  []byte
 }
 
 const (
@@ -79,13 +109,17 @@ const (
 	stride = 7919
 )
 
-func newSource(topic string, size int) *source {
-	s := &source{topic: topic, size: size, block: make([]byte, blockSize+size)}
+func newSource(topic string, w workload) *source {
+	n, size := keys, w.Bytes
+	if w.Keys > 0 {
+		n = w.Keys
+	}
+	s := &source{topic: topic, spread: w.Keys > 0, size: size, block: make([]byte, blockSize+size)}
 	random := rand.New(rand.NewPCG(1, 2))
 	for i := 0; i+8 <= len(s.block); i += 8 {
 		binary.LittleEndian.PutUint64(s.block[i:], random.Uint64())
 	}
-	for i := range keys {
+	for i := range n {
 		s.keys = append(s.keys, strconv.AppendInt([]byte("key-"), int64(i), 10))
 	}
 	return s
@@ -93,7 +127,13 @@ func newSource(topic string, size int) *source {
 
 func (s *source) record(i int) *kgo.Record {
 	at := i * stride & (blockSize - 1)
-	return &kgo.Record{Topic: s.topic, Key: s.keys[i%keys], Value: s.block[at : at+s.size : at+s.size]}
+	key := uint64(i)
+	if s.spread { // splitmix64: the same in every run
+		key = (key + 1) * 0x9e3779b97f4a7c15
+		key = (key ^ key>>30) * 0xbf58476d1ce4e5b9
+		key ^= key >> 27
+	}
+	return &kgo.Record{Topic: s.topic, Key: s.keys[key%uint64(len(s.keys))], Value: s.block[at : at+s.size : at+s.size]}
 }
 
 // tally identifies a set of records without regard to their order: how many, and

@@ -81,6 +81,7 @@ type assignment struct {
 	metadata  string // beside it
 	end       int64  // of the log, as of the last fetch; -1 if not known
 	moved     int64  // when a record was finished last, by the engine's clock
+	now       int64  // when a worker came last: reading the clock costs more than most else
 }
 
 // opening says what an assignment begins with.
@@ -101,7 +102,6 @@ func newAssignment(e *engine, o opening) *assignment {
 		ordering: e.cfg.Ordering, epoch: o.epoch, committed: o.committed, end: -1, moved: e.clock(),
 	}
 	a.restored = a.ledger.Frontier()
-	a.pace.inPlace = a.ordering == ByPartition // there is nothing to spread
 	a.ctx, a.cancel = context.WithCancelCause(context.Background())
 	return a
 }
@@ -207,7 +207,8 @@ func (a *assignment) enter(w *worker) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.queued = false
-	w.turn.visit = a.engine.clock()
+	a.now = a.engine.clock()
+	w.turn.visit = a.now
 	found := a.begin(w)
 	a.schedule()
 	return found
@@ -222,9 +223,9 @@ func (a *assignment) leave(w *worker) { a.proceed(w, false) }
 
 func (a *assignment) proceed(w *worker, stay bool) (found bool) {
 	a.mu.Lock()
-	now := a.engine.clock()
-	a.finish(w, now)
-	if stay && (!a.engine.pool.contended() || now-w.turn.visit < turnTime) {
+	a.now = a.engine.clock()
+	a.finish(w)
+	if stay && (!a.engine.pool.contended() || a.now-w.turn.visit < turnTime) {
 		found = a.begin(w)
 	}
 	a.schedule()
@@ -252,7 +253,7 @@ func (a *assignment) unlock() {
 func (a *assignment) busy() bool { return a.running > 0 || a.hops > 0 }
 
 // finish enters into the ledger what came of a turn.
-func (a *assignment) finish(w *worker, now int64) {
+func (a *assignment) finish(w *worker) {
 	t := &w.turn
 	a.running--
 	clear(t.pieces)
@@ -265,7 +266,7 @@ func (a *assignment) finish(w *worker, now int64) {
 	case a.handler.batch != nil:
 		a.engine.judgeBatch(a, w)
 	case t.lane != nil:
-		a.pace.took(now - t.began)
+		a.pace.took(a.now - t.began)
 		a.engine.judge(w, t.lane)
 	default:
 		a.engine.judgeChunk(a, w)
@@ -333,7 +334,7 @@ func (a *assignment) finishedOne(it item) {
 func (a *assignment) advance(l *lane) (gone bool) {
 	it, more := l.pop()
 	a.finishedOne(it)
-	a.moved = a.engine.clock()
+	a.moved = a.now
 	a.relieve()
 	if more {
 		a.ready.push(l)
@@ -343,13 +344,17 @@ func (a *assignment) advance(l *lane) (gone bool) {
 	return true
 }
 
-// relieve lets fetching go on once half of the share is free again.
+// relieve lets fetching go on once there is room: half of the share if it is
+// paused, because that has a price.
 func (a *assignment) relieve() {
 	if !a.over {
 		return
 	}
 	loaded, bytes := a.engine.shares()
-	if a.loaded > loaded/2 || a.bytes > bytes/2 {
+	if a.paused {
+		loaded, bytes = loaded/2, bytes/2
+	}
+	if a.loaded > loaded || a.bytes > bytes {
 		return
 	}
 	a.over = false

@@ -83,7 +83,7 @@ func (a *assignment) begin(w *worker) bool {
 // started notes what a turn is to run.
 func (a *assignment) started(t *turn) {
 	a.running++
-	t.began = a.engine.clock()
+	t.began = a.now
 	t.inPlace = t.queue.len() > 0
 	switch {
 	case t.inPlace:

@@ -95,7 +95,7 @@ func newEngine(cfg Config, counts *counts, pauses *pauses) (*engine, error) {
 		return nil, err
 	}
 	e.client = client
-	e.flow = newFlow(client)
+	e.flow = newFlow(client, e.dry)
 	e.committer.init(e)
 	close(e.ready)
 	return e, nil
@@ -234,6 +234,20 @@ func (e *engine) all() []*assignment {
 		}
 	}
 	return all
+}
+
+// dry reports whether an assignment has nothing loaded, so that it may be waiting
+// for the poller.
+func (e *engine) dry() bool {
+	for _, a := range e.all() {
+		a.mu.Lock()
+		dry := a.loaded == 0 && a.halts.Load() == 0
+		a.mu.Unlock()
+		if dry {
+			return true
+		}
+	}
+	return false
 }
 
 // shares returns how many records and bytes one partition may hold.

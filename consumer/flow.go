@@ -11,11 +11,13 @@ import (
 
 // flow holds fetching back while too much is loaded. kgo fetches ahead by
 // itself only as far as one answer per broker, so not polling for a moment is
-// enough when handlers are fast: a pause would throw away what is fetched
-// already (engine rules 8 and 18). A partition that stays over its share for
-// longer than hold is paused, and the others go on.
+// enough as long as every partition has something to do: a pause would throw away
+// what is fetched already (engine rules 8 and 18). When a partition has run dry
+// while others stay over their share for longer than hold, these are paused, and
+// the rest goes on.
 type flow struct {
 	client *kgo.Client
+	dry    func() bool   // some partition has nothing loaded
 	room   chan struct{} // capacity 1: some partition is no longer over its share
 
 	mu      sync.Mutex
@@ -26,8 +28,8 @@ type flow struct {
 
 const hold = 20 * time.Millisecond
 
-func newFlow(client *kgo.Client) *flow {
-	return &flow{client: client, room: make(chan struct{}, 1), wanted: make(chan struct{}, 1), resumes: map[string][]int32{}}
+func newFlow(client *kgo.Client, dry func() bool) *flow {
+	return &flow{client: client, dry: dry, room: make(chan struct{}, 1), wanted: make(chan struct{}, 1), resumes: map[string][]int32{}}
 }
 
 func (f *flow) roomMade() { signal(f.room) }
@@ -79,8 +81,12 @@ func (f *flow) await(ctx context.Context, over []*assignment) {
 		case <-f.room:
 			over = stillOver(over)
 		case <-timer.C:
-			f.pause(over)
-			return
+			if f.dry() {
+				f.pause(over)
+				return
+			}
+			over = stillOver(over)
+			timer.Reset(hold)
 		}
 	}
 }

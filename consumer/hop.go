@@ -137,6 +137,7 @@ const (
 func (a *assignment) published(l *lane, err error) {
 	a.mu.Lock()
 	defer a.unlock()
+	a.now = a.engine.clock()
 	a.hops--
 	a.waiting--
 	switch {

@@ -84,7 +84,7 @@ func newModel(t *rapid.T) *model {
 	}
 	m.engine = &engine{
 		cfg: cfg.withDefaults(), counts: &counts{}, born: time.Now(), routes: map[string]*route{"orders": r}, log: zap.NewNop(),
-		open: map[string]map[int32]*assignment{}, ghosts: map[place]*assignment{}, flow: newFlow(nil),
+		open: map[string]map[int32]*assignment{}, ghosts: map[place]*assignment{}, flow: newFlow(nil, nil),
 	}
 	m.engine.pool = newPool(0, m.engine.visit)
 	m.engine.timers.closed, m.engine.watch.closed = true, true

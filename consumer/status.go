@@ -86,7 +86,7 @@ func (a *assignment) status() (duplex.PartitionStatus, duplex.Problem) {
 	now := a.engine.clock()
 	p := duplex.PartitionStatus{
 		Topic: a.topic, Partition: a.partition, Committed: a.committed, Watermark: a.ledger.Watermark(), Frontier: a.read,
-		End: a.end, Loaded: a.loaded, Paused: a.paused, Running: a.running, Lanes: a.lanes.n, Waiting: a.waiting,
+		End: a.end, Loaded: a.loaded, Paused: a.paused || a.over, Running: a.running, Lanes: a.lanes.n, Waiting: a.waiting,
 	}
 	if a.end >= 0 {
 		p.Lag = max(0, a.end-p.Watermark)
@@ -114,7 +114,7 @@ func (a *assignment) status() (duplex.PartitionStatus, duplex.Problem) {
 		return p, duplex.Problem{Code: duplex.StatusHandlerStuck, Detail: fmt.Sprintf(
 			"%s/%d: a handler has been at work for %s and does not return, its context has been cancelled for %s", a.topic, a.partition,
 			p.OldestRunning.Round(time.Second), (p.OldestRunning - cfg.HandlerTimeout).Round(time.Second))}
-	case a.paused && long && a.loaded > 0:
+	case long && a.loaded > 0 && a.blocked():
 		return p, duplex.Problem{Code: duplex.StatusHeadOfLineBlocked, Detail: fmt.Sprintf(
 			"%s/%d: %s holds up %d loaded records for %s", a.topic, a.partition, a.blocker(), p.Loaded, stood.Round(time.Second))}
 	case failed != nil:
@@ -130,6 +130,12 @@ func (a *assignment) status() (duplex.PartitionStatus, duplex.Problem) {
 			stood.Round(time.Second), p.Lag, p.Loaded, p.Running, p.OldestRunning.Round(time.Second))}
 	}
 	return p, duplex.Problem{}
+}
+
+// blocked reports whether an unfinished record keeps others from being fetched, or
+// from starting.
+func (a *assignment) blocked() bool {
+	return a.paused || a.over || (a.queue.len() > 0 && a.chunk == nil && !a.gateOpen())
 }
 
 // oldestBegan is when the handler that has been at work for longest began, 0 if

@@ -172,7 +172,7 @@ func (e *engine) runChunk(w *worker) {
 func (e *engine) runPiece(t *turn, records []*kgo.Record, contexts []recordContext) bool {
 	a := t.assignment
 	for i, r := range records {
-		if a.halted() || (t.ended > 0 && e.pool.contended() && e.clock()-t.began > turnTime) || !t.claim() {
+		if a.halted() || !t.claim() {
 			return false
 		}
 		contexts[i] = recordContext{assignment: a, record: r, attempt: 1}

@@ -10,7 +10,8 @@ import (
 // so does nobody if it returns at once; when the same record is seen twice, the
 // chunk is cut behind it: it goes on in a lane of its own key, and the others go
 // back into the queue, for other workers. It is what Go's scheduler does with a
-// goroutine that blocks in a system call.
+// goroutine that blocks in a system call. A chunk that takes long as a whole ends
+// early if other assignments wait for a worker.
 //
 // It looks while there is something to look at, and less and less often while it
 // sees nothing new.
@@ -104,6 +105,9 @@ func (a *assignment) look() (kept, isNew bool) {
 	at := t.word.Load()
 	if at != t.seen {
 		t.seen, t.seenAt = at, a.engine.clock()
+		if a.engine.pool.contended() && t.seenAt-t.began > turnTime {
+			t.cut(at) // others have waited long enough: the worker ends with this record
+		}
 		return true, true
 	}
 	if a.ordering == ByPartition || !t.cut(at) {
