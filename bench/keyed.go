@@ -59,7 +59,7 @@ func (h *handled) handle(rec *kgo.Record) {
 		h.check(rec)
 	}
 	if h.spec.Workload.Work > 0 {
-		time.Sleep(h.spec.Workload.Work) // as one who waits for an answer
+		time.Sleep(h.spec.Workload.Work) //nolint:forbidigo // this is the work: waiting for an answer
 	}
 	t := &h.tallies[rec.Partition]
 	t.sum.Add(binary.LittleEndian.Uint64(rec.Value))
