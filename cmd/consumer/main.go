@@ -1,4 +1,5 @@
-// Command consumer reads topics in a group and writes each record as a line.
+// Command consumer reads topics in a group and writes each record as a line, or
+// runs a command for it.
 package main
 
 import (

@@ -1,5 +1,6 @@
 // Package push is the program consumer: it reads topics in a group and writes
-// each record as a line, committing only what is written.
+// each record as a line, or runs a command for each, committing only what is
+// written or handled.
 package push
 
 import (
@@ -22,6 +23,8 @@ import (
 )
 
 type options struct {
+	environ []string
+
 	cluster *config.ClusterFlags
 	topics  []string
 	group   string
@@ -30,6 +33,11 @@ type options struct {
 
 	untilEnd bool
 	limit    int64
+
+	exec                               string
+	order                              string
+	concurrency                        int
+	handlerTimeout, retryMin, retryMax time.Duration
 
 	commitInterval, drainTimeout, startTimeout, sessionTimeout time.Duration
 	verbose                                                    bool
@@ -52,21 +60,49 @@ Output (--output):
           newlines in it becomes several lines, so use json to tell them apart
   layout  kgo verbs, such as '%t %p %o %k %v\n'
 
+With --exec CMD, nothing is written: "sh -c CMD" runs for each record, many at once
+(--concurrency), those of one key one after the other (--order). An offset is
+committed only after its command succeeded.
+  input        the value on standard input, as it is; a command need not read it
+  environment  ours, and KAFKA_TOPIC, KAFKA_PARTITION, KAFKA_OFFSET, KAFKA_TIMESTAMP
+               (milliseconds since 1970), KAFKA_ATTEMPT (1, 2, …), KAFKA_KEY unless the
+               key is missing, KAFKA_VALUE_NULL=1 if the value is missing, and
+               KAFKA_HEADER_<NAME> for each header that has a value: NAME in upper case,
+               with _ for all but letters and digits of ASCII; the last one of a name
+               wins. A key or header that is not UTF-8, or has a NUL in it, is in base64
+               instead, as KAFKA_KEY_B64 or KAFKA_HEADER_<NAME>_B64. A record that does
+               not fit, 64 KiB a variable and 512 KiB in all, fails.
+  exit code    0 handled; 65 failed, and no retry can help (without a policy for
+               failures it is tried again all the same); any other, and death by a
+               signal, failed: it is tried again, after --retry-min at first, then
+               twice as long each time up to --retry-max
+  output       its standard output goes to ours unchanged and in one piece, whatever the
+               exit code: up to 1 MiB when the command ends, while the output of a larger
+               one comes the others wait. Its standard error goes to ours, each line after
+               "topic/partition@offset: ".
+  its end      when --handler-timeout has passed, or the record is no longer ours, the
+               command and all it started get SIGTERM, 2 s later SIGKILL. What it leaves
+               behind in its process group gets 2 s too, then SIGKILL.
+Records are data from others: quote "$KAFKA_KEY" in CMD, and never eval it.
+
 Settings come from --config FILE (YAML, keys as the flags are named), from
 variables such as DUPLEX_BROKERS, and from flags, the later ones winning.
 
 Exit codes: 0 ended by --until-end, --limit or SIGTERM, 1 could not go on, 2 usage,
-130 interrupted by SIGINT. However it ends, what was written is committed.`
+130 interrupted by SIGINT. However it ends, what was written or handled is
+committed.`
 
 const examples = `  consumer --topic orders --group audit
   consumer --topic orders --group copy --until-end > orders.ndjson
-  consumer --topic orders --group tail --from end --output '%t %k %v\n'`
+  consumer --topic orders --group tail --from end --output '%t %k %v\n'
+  consumer --topic orders --group mail --exec './send-mail "$KAFKA_KEY"' --handler-timeout 30s
+  consumer --topic thumbs --group resize --exec ./resize --order none --concurrency 8`
 
 // Command makes the command; environ is the process's environment.
 func Command(environ []string) (*cobra.Command, error) {
-	o := &options{}
+	o := &options{environ: environ}
 	cmd := &cobra.Command{
-		Use: "consumer --topic T --group G", Short: "Read topics in a group and write each record as a line",
+		Use: "consumer --topic T --group G", Short: "Read topics in a group, write each record as a line or run a command for it",
 		Long: long, Example: examples, Args: noArguments,
 	}
 	err := o.addFlags(cmd.Flags())
@@ -85,12 +121,18 @@ func (o *options) addFlags(flags *pflag.FlagSet) (err error) {
 	flags.SortFlags = false
 	flags.StringSliceVarP(&o.topics, "topic", "t", nil, "`topic` to read; repeat it, or use commas, for several (required)")
 	flags.StringVarP(&o.group, "group", "g", "", "consumer `group` to be a member of (required)")
-	flags.StringVarP(&o.output, "output", "o", "json", "json, lines, or a `layout` of kgo verbs, see above")
+	flags.StringVarP(&o.output, "output", "o", outputJSON, "json, lines, or a `layout` of kgo verbs, see above")
 	flags.StringVar(&o.from, "from", "start", "where a group that has no offsets yet begins: start, end, or a `time` in RFC 3339")
 	flags.BoolVar(&o.untilEnd, "until-end", false, "stop once the group is at the offsets that were the end when this started")
 	flags.Int64Var(&o.limit, "limit", 0, "stop after this `number` of records (default: no limit)")
+	flags.StringVarP(&o.exec, "exec", "e", "", "`command` to run for each record, by sh -c, see above (default: write the records)")
+	flags.StringVar(&o.order, "order", orderKey, "with --exec: which records wait for which, those of one key, of one partition, or none")
+	flags.IntVar(&o.concurrency, "concurrency", consumer.DefaultConcurrency, "with --exec: the most commands that run at once")
+	flags.DurationVar(&o.handlerTimeout, "handler-timeout", 0, "with --exec: how long a command may take (default: no limit)")
+	flags.DurationVar(&o.retryMin, "retry-min", defaultRetryMin, "with --exec: how long a failed record waits at first")
+	flags.DurationVar(&o.retryMax, "retry-max", consumer.DefaultRetryMax, "with --exec: how long it waits at most")
 	flags.DurationVar(&o.commitInterval, "commit-interval", consumer.DefaultCommitInterval, "how often offsets are committed")
-	flags.DurationVar(&o.drainTimeout, "drain-timeout", consumer.DefaultDrainTimeout, "how long a write may take to end when the program is stopped")
+	flags.DurationVar(&o.drainTimeout, "drain-timeout", consumer.DefaultDrainTimeout, "how long a write or a command may take to end when the program is stopped")
 	flags.DurationVar(&o.startTimeout, "start-timeout", consumer.DefaultStartTimeout, "how long to try to reach the cluster")
 	flags.DurationVar(&o.sessionTimeout, "session-timeout", consumer.DefaultSessionTimeout, "how long the group waits for a silent member")
 	flags.BoolVarP(&o.verbose, "verbose", "v", false, "say on standard error what happens in the group")
@@ -121,7 +163,7 @@ func (o *options) validate() error {
 			errs = append(errs, fmt.Errorf("--%s %s: must be positive", flag.name, flag.value))
 		}
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, o.validateExec())...)
 }
 
 func (o *options) startOffset() (consumer.StartOffset, error) {
@@ -142,26 +184,49 @@ func (o *options) startOffset() (consumer.StartOffset, error) {
 func (o *options) run(cmd *cobra.Command) error {
 	format, formatErr := newFormat(o.output)
 	from, fromErr := o.startOffset()
-	if err := errors.Join(o.validate(), fromErr, formatErr); err != nil {
+	if err := errors.Join(o.validate(), o.requireCommand(cmd), fromErr, formatErr); err != nil {
 		return command.UsageError(err)
 	}
 	ctx, stop := context.WithCancelCause(cmd.Context())
 	defer stop(nil)
-	w := newWriter(cmd.OutOrStdout(), format, o.limit, stop)
-	cfg := consumer.Config{
-		Cluster: o.cluster.Cluster(), Group: o.group, StartOffset: from, Ordering: consumer.ByPartition,
-		Concurrency: 1, // one line after the other
-		RetryMin:    time.Second, CommitInterval: o.commitInterval, DrainTimeout: o.drainTimeout, StartTimeout: o.startTimeout,
-		SessionTimeout: o.sessionTimeout, RebalanceTimeout: max(consumer.DefaultRebalanceTimeout, o.sessionTimeout), Logger: o.logger(cmd),
-	}
-	for _, topic := range slices.Compact(slices.Sorted(slices.Values(o.topics))) {
-		cfg.Handlers = append(cfg.Handlers, consumer.HandleRecordBatch(topic, w.write))
+	cfg := o.config(from, o.logger(cmd))
+	topics := slices.Compact(slices.Sorted(slices.Values(o.topics)))
+	var out outcome
+	if o.exec != "" {
+		runner := o.runner(ctx, stop, cmd)
+		for _, topic := range topics {
+			cfg.Handlers = append(cfg.Handlers, consumer.HandleRecord(topic, runner.handle))
+		}
+		out = runner
+	} else {
+		w := newWriter(cmd.OutOrStdout(), format, o.limit, stop)
+		for _, topic := range topics {
+			cfg.Handlers = append(cfg.Handlers, consumer.HandleRecordBatch(topic, w.write))
+		}
+		out = w
 	}
 	c, err := consumer.New(cfg)
 	if err != nil {
 		return command.UsageError(err)
 	}
-	return o.consume(ctx, stop, cmd, c, w)
+	return o.consume(ctx, stop, cmd, c, out)
+}
+
+// outcome tells why what was read could not be passed on, nil if it could.
+type outcome interface{ err() error }
+
+func (o *options) config(from consumer.StartOffset, log *zap.Logger) consumer.Config {
+	cfg := consumer.Config{
+		Cluster: o.cluster.Cluster(), Group: o.group, StartOffset: from, Ordering: consumer.ByPartition,
+		Concurrency: 1, // one line after the other
+		RetryMin:    o.retryMin, RetryMax: o.retryMax, HandlerTimeout: o.handlerTimeout,
+		CommitInterval: o.commitInterval, DrainTimeout: o.drainTimeout, StartTimeout: o.startTimeout,
+		SessionTimeout: o.sessionTimeout, RebalanceTimeout: max(consumer.DefaultRebalanceTimeout, o.sessionTimeout), Logger: log,
+	}
+	if o.exec != "" {
+		cfg.Ordering, cfg.Concurrency = orderings()[o.order], o.concurrency
+	}
+	return cfg
 }
 
 // patience is how long nothing may come before a person is told why.
@@ -174,7 +239,7 @@ func (o *options) explainWait(cmd *cobra.Command, c *consumer.Consumer) {
 	}
 }
 
-func (o *options) consume(ctx context.Context, stop context.CancelCauseFunc, cmd *cobra.Command, c *consumer.Consumer, w *writer) error {
+func (o *options) consume(ctx context.Context, stop context.CancelCauseFunc, cmd *cobra.Command, c *consumer.Consumer, out outcome) error {
 	watching, ended := context.WithCancel(ctx)
 	done := make(chan error, 1)
 	if o.untilEnd {
@@ -190,9 +255,9 @@ func (o *options) consume(ctx context.Context, stop context.CancelCauseFunc, cmd
 	cause := context.Cause(ctx)
 	switch {
 	case err != nil:
-		return errors.Join(err, w.err())
-	case w.err() != nil:
-		return w.err()
+		return errors.Join(err, out.err())
+	case out.err() != nil:
+		return out.err()
 	case watchErr != nil:
 		return watchErr
 	case errors.Is(cause, command.ErrInterrupted):
@@ -206,8 +271,11 @@ func (o *options) logger(cmd *cobra.Command) *zap.Logger {
 	encoding := zap.NewDevelopmentEncoderConfig()
 	encoding.EncodeTime = zapcore.TimeEncoderOfLayout("15:04:05.000")
 	level := zap.ErrorLevel
-	if o.verbose {
+	switch {
+	case o.verbose:
 		level = zap.InfoLevel
+	case o.exec != "":
+		level = zap.WarnLevel // a command that fails without a word is said to have failed
 	}
 	return zap.New(zapcore.NewCore(zapcore.NewConsoleEncoder(encoding), zapcore.Lock(zapcore.AddSync(cmd.ErrOrStderr())), level))
 }

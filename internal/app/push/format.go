@@ -16,9 +16,11 @@ import (
 // format appends one record as it is to be written.
 type format func(to []byte, r *kgo.Record) []byte
 
+const outputJSON = "json" // the default of --output
+
 func newFormat(output string) (format, error) {
 	switch output {
-	case "json":
+	case outputJSON:
 		return appendJSON, nil
 	case "lines":
 		return func(to []byte, r *kgo.Record) []byte { return append(append(to, r.Value...), '\n') }, nil

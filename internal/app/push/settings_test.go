@@ -30,6 +30,18 @@ func TestUsageErrors(t *testing.T) {
 		`--output "": want json, lines, or`:           append(good, "-o", ""),
 		`--output "%Z": want json, lines, or`:         append(good, "-o", "%Z"),
 		`want no arguments, got "orders": a topic is`: append(good, "orders"),
+		`--exec "  ": want a command that sh -c`:      append(good, "--exec", "  "),
+		"--exec is empty: want a command":             append(good, "--exec", ""),
+		"--output lines: not with --exec":             append(good, "--exec", "cat", "--output", "lines"),
+		`--order "keys": want key, none, partition`:   append(good, "--exec", "cat", "--order", "keys"),
+		"--concurrency 0: must be at least 1":         append(good, "--exec", "cat", "--concurrency", "0"),
+		"Concurrency = 100001: want 1 to 100000":      append(good, "--exec", "cat", "--concurrency", "100001"),
+		"--handler-timeout -1s: must not be negative": append(good, "--exec", "cat", "--handler-timeout", "-1s"),
+		"--retry-min 2s, --retry-max 1s: want 0 <":    append(good, "--exec", "cat", "--retry-min", "2s", "--retry-max", "1s"),
+		"--concurrency: only with --exec: without it": append(good, "--concurrency", "8"),
+		"--order: only with --exec":                   append(good, "--order", "none"),
+		"--handler-timeout: only with --exec":         append(good, "--handler-timeout", "1s"),
+		"--retry-max: only with --exec":               append(good, "--retry-max", "1s"),
 		"unknown flag: --nonsense":                    append(good, "--nonsense"),
 	} {
 		t.Run(says, func(t *testing.T) {
@@ -89,7 +101,7 @@ func TestHelpNamesWhatMatters(t *testing.T) {
 	t.Parallel()
 	p := start(t, nil, nil, "--help")
 	require.Zero(t, p.Wait())
-	for _, says := range []string{"Exit codes", "130", "DUPLEX_BROKERS", "key_b64", "--until-end", "--limit", "127.0.0.1:9092"} {
+	for _, says := range []string{"Exit codes", "130", "DUPLEX_BROKERS", "key_b64", "--until-end", "--limit", "--exec", "KAFKA_HEADER_<NAME>_B64", "SIGKILL", "127.0.0.1:9092"} {
 		require.Contains(t, p.Stdout.String(), says)
 	}
 	require.Empty(t, p.Stderr.String())
