@@ -67,8 +67,11 @@ var ErrFailed = errors.New("failed")
 // the exit code.
 func Main(root *cobra.Command, p Process) int {
 	// A closed pipe on standard output is an error to handle, not a signal to
-	// die of in the middle of something.
-	signal.Ignore(syscall.SIGPIPE)
+	// die of in the middle of something. It is not ignored: what we start would
+	// inherit that.
+	pipes := make(chan os.Signal, 1)
+	signal.Notify(pipes, syscall.SIGPIPE)
+	defer signal.Stop(pipes)
 	ctx, cancel := context.WithCancelCause(context.Background())
 	defer cancel(nil)
 	signals := make(chan os.Signal, 2)

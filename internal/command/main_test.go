@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"testing"
 
 	"github.com/spf13/cobra"
@@ -45,6 +46,13 @@ var bodies = map[string]func(*cobra.Command, []string) error{
 		<-cmd.Context().Done()
 		fmt.Fprintln(cmd.OutOrStdout(), "asked")
 		select {}
+	},
+	// pipe starts a command whose output nobody reads to its end.
+	"pipe": func(cmd *cobra.Command, _ []string) error {
+		fmt.Fprintln(cmd.OutOrStdout(), "ready")
+		child := exec.CommandContext(cmd.Context(), "sh", "-c", "{ yes; echo $? >&2; } | head -n 1")
+		child.Stderr = cmd.ErrOrStderr()
+		return child.Run()
 	},
 	// write writes to standard output when standard input has ended.
 	"write": func(cmd *cobra.Command, _ []string) error {

@@ -93,3 +93,10 @@ func TestClosedOutputIsAnErrorAndNoSignal(t *testing.T) {
 	require.Equal(t, 1, p.ends(t))
 	require.Contains(t, p.stderr.String(), "broken pipe")
 }
+
+func TestCommandsThatAreStartedDieOfClosedPipes(t *testing.T) {
+	t.Parallel()
+	p := startProcess(t, "pipe")
+	require.Zero(t, p.ends(t), p.stderr.String())
+	require.NotContains(t, p.stderr.String(), "roken pipe", "they got SIGPIPE as if a shell had started them")
+}
