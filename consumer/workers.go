@@ -3,6 +3,7 @@ package consumer
 import (
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // pool has at most limit goroutines visit assignments that have something to run.
@@ -22,13 +23,21 @@ type pool struct {
 	waiting atomic.Int64 // len(ready) - first, for workers to see without the lock
 	workers int
 	idle    int
+	least   int // idle ones, since reap came last: so many were not needed
+	leave   int // idle ones that are to go
+	reaper  *time.Timer
+	reaping bool
 	closed  bool
 	done    sync.WaitGroup
 }
 
-// keptIdle is how many workers stay without work, so that a trickle of records
-// does not start a goroutine each.
-const keptIdle = 16
+const (
+	// keptIdle is how many workers stay without work, so that a trickle of records
+	// does not start a goroutine each.
+	keptIdle = 16
+	// reapEvery is how long the others stay: work comes in bursts.
+	reapEvery = time.Second
+)
 
 // worker is what one goroutine of the pool uses again and again.
 type worker struct {
@@ -70,6 +79,7 @@ func (p *pool) add(a *assignment) {
 	switch {
 	case p.idle > 0:
 		p.idle--
+		p.least = min(p.least, p.idle)
 		p.free.Signal()
 	case p.workers < p.limit && !p.closed:
 		p.workers++
@@ -119,11 +129,13 @@ func (p *pool) next() *assignment {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for p.first == len(p.ready) {
-		if p.closed || p.idle >= keptIdle {
+		if p.closed || p.leave > 0 {
+			p.leave = max(0, p.leave-1)
 			p.workers--
 			return nil
 		}
 		p.idle++
+		p.watchIdle()
 		p.free.Wait()
 	}
 	a := p.ready[p.first]
@@ -133,11 +145,43 @@ func (p *pool) next() *assignment {
 	return a
 }
 
+// watchIdle has reap come if more are idle than are to stay.
+func (p *pool) watchIdle() {
+	if p.reaping || p.idle <= keptIdle {
+		return
+	}
+	p.reaping, p.least = true, p.idle
+	if p.reaper == nil {
+		p.reaper = time.AfterFunc(reapEvery, p.reap)
+		return
+	}
+	p.reaper.Reset(reapEvery)
+}
+
+// reap lets those workers go that were idle all the time since it came last.
+func (p *pool) reap() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.reaping = false
+	if p.closed {
+		return
+	}
+	for range min(p.least, p.idle) - keptIdle {
+		p.idle--
+		p.leave++
+		p.free.Signal()
+	}
+	p.watchIdle()
+}
+
 // close lets the workers go once the queue is empty. It does not wait: a handler
 // that does not return must not hold up the rest.
 func (p *pool) close() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.closed, p.idle = true, 0
+	if p.reaper != nil {
+		p.reaper.Stop()
+	}
 	p.free.Broadcast()
 }

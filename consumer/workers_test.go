@@ -2,6 +2,7 @@ package consumer
 
 import (
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -73,5 +74,47 @@ func TestPoolReplacesAWorkerThatEnded(t *testing.T) {
 		require.Equal(t, 2, ran)
 		p.close()
 		p.done.Wait()
+	})
+}
+
+// Workers stay for a moment, because work comes in bursts, and go when there is none.
+func TestPoolKeepsWorkersForAMoment(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var ran atomic.Int64
+		p := newPool(1000, func(*worker, *assignment) {
+			ran.Add(1)
+			time.Sleep(10 * time.Millisecond)
+		})
+		burst := func() {
+			for range 1000 {
+				p.add(&assignment{})
+			}
+		}
+		started := func() int {
+			p.mu.Lock()
+			defer p.mu.Unlock()
+			return p.workers
+		}
+		for range 50 {
+			burst()
+			time.Sleep(100 * time.Millisecond)
+			require.Equal(t, 1000, started())
+		}
+		require.Equal(t, int64(50_000), ran.Load())
+		time.Sleep(3 * time.Second)
+		synctest.Wait()
+		require.Equal(t, keptIdle, started())
+		for range 100 { // a trickle needs few
+			p.add(&assignment{})
+			time.Sleep(50 * time.Millisecond)
+		}
+		require.LessOrEqual(t, started(), keptIdle)
+		burst()
+		time.Sleep(time.Second)
+		require.Equal(t, int64(51_100), ran.Load())
+		p.close()
+		p.done.Wait()
+		require.Zero(t, started())
 	})
 }
