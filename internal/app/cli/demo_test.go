@@ -18,12 +18,12 @@ import (
 	"github.com/duplex-go/duplex/internal/kafka"
 )
 
-// input is a file of n departures of ten airports.
+// input is a file of n departures of ten airports, two of which are trouble.
 func input(t *testing.T, n int) string {
 	t.Helper()
 	var lines strings.Builder
 	for i := range n {
-		fmt.Fprintf(&lines, `{"origin":"A%02d","delay":%d}`+"\n", i%10, i%30)
+		fmt.Fprintf(&lines, `{"origin":%q,"delay":%d}`+"\n", [...]string{"A0", "A1", "A2", "A3", "A4", "A5", "A6", "A7", "SEA", "DEN"}[i%10], i%30)
 	}
 	path := filepath.Join(t.TempDir(), "departures.ndjson")
 	require.NoError(t, os.WriteFile(path, []byte(lines.String()), 0o600))
@@ -52,7 +52,8 @@ func TestDemoKeepsItsPromises(t *testing.T) {
 	for _, name := range []string{"published", "handled", "lost", "duplicated", "out_of_order", "rebalances"} {
 		require.Contains(t, fields, name)
 	}
-	for _, line := range []string{"EVENTS", "a b c share 6 partitions", "b has left", "d joins", "SUMMARY", "lost 0 · twice 0 · out of order 0"} {
+	for _, line := range []string{"EVENTS", "a b c share 6 partitions", "b has left", "d joins",
+		"the system of DEN is down; SEA takes 150ms", "wait in line, the first failed", "DEN is up", "SUMMARY", "lost 0 · twice 0 · out of order 0"} {
 		require.Contains(t, stderr, line)
 	}
 	require.NotContains(t, stderr, "\x1b", "colors where there is no terminal")

@@ -36,6 +36,8 @@ type crew struct {
 	history *history
 	failed  context.CancelCauseFunc // ends the story when a member cannot go on
 
+	trouble trouble
+
 	members map[string]*member // those that were not stopped
 	former  []*member
 }
@@ -56,6 +58,7 @@ func (c *crew) join(ctx context.Context, name string) error {
 	var err error
 	m.consumer, err = consumer.New(consumer.Config{
 		Cluster: c.cfg.Cluster, Group: c.cfg.Group, SessionTimeout: sessionTimeout,
+		RetryMin: retryMin, RetryMax: retryMax,
 		Handlers: []consumer.Handler{consumer.Handle(c.topic, func(ctx context.Context, d Departure) error { return c.handle(ctx, m, d) })},
 	})
 	if err != nil {
@@ -74,7 +77,16 @@ func (c *crew) join(ctx context.Context, name string) error {
 
 // handle is what a member does with a departure.
 func (c *crew) handle(ctx context.Context, m *member, d Departure) error {
-	timer := time.NewTimer(work)
+	delivery := consumer.FromContext(ctx)
+	if d.Origin == brokenOrigin && c.trouble.down.Load() {
+		c.trouble.attempts.Store(max(c.trouble.attempts.Load(), int64(delivery.Attempt)))
+		return errDown
+	}
+	takes := work
+	if d.Origin == slowOrigin {
+		takes = slowWork
+	}
+	timer := time.NewTimer(takes)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
@@ -82,7 +94,6 @@ func (c *crew) handle(ctx context.Context, m *member, d Departure) error {
 		return context.Cause(ctx)
 	}
 	c.board.update(d)
-	delivery := consumer.FromContext(ctx)
 	r := delivery.Record
 	c.history.handled(duplex.Position{Topic: r.Topic, Partition: r.Partition, Offset: r.Offset}, delivery.Generation)
 	m.handled.Add(1)

@@ -90,6 +90,7 @@ func (r *run) events(ctx context.Context) error {
 	changes := newMarks(len(r.cfg.Input))
 	shifts := make(chan error, 1)
 	go func() { shifts <- r.changeShifts(ctx, changes) }()
+	telling.Go(func() { r.outage(ctx, changes) })
 
 	r.story.tell("publish", "%s a second, key = origin; a member takes %s for each", count(r.cfg.Rate), work)
 	published := r.publish(ctx, p, changes)

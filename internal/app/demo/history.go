@@ -90,13 +90,24 @@ func (h *history) publishedOf(input []Departure) []Departure {
 	return published
 }
 
+// places are those of acknowledged records in the input. The mutex is held.
+func (h *history) places() map[duplex.Position]int {
+	places := make(map[duplex.Position]int, len(h.sent))
+	for i := range h.sent {
+		if s := &h.sent[i]; !s.ended.IsZero() && s.err == nil {
+			places[s.at] = i
+		}
+	}
+	return places
+}
+
 // check computes the summary's counts and latencies from what was recorded.
 func (h *history) check() Summary {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	var s Summary
 	publish, endToEnd := newLatency(), newLatency()
-	places := make(map[duplex.Position]int, len(h.sent)) // of acknowledged records, in the input
+	places := h.places()
 	for i := range h.sent {
 		switch one := &h.sent[i]; {
 		case one.ended.IsZero(), errors.Is(one.err, duplex.ErrOutcomeUnknown):
@@ -105,7 +116,6 @@ func (h *history) check() Summary {
 			s.Failed++
 		default:
 			s.Published++
-			places[one.at] = i
 			publish.record(one.ended.Sub(one.due))
 		}
 	}
@@ -122,8 +132,10 @@ func (h *history) check() Summary {
 			continue // its publish was not acknowledged: nothing was promised
 		}
 		s.Handled++
-		endToEnd.record(run.ended.Sub(h.sent[place].due))
 		key := h.sent[place].key
+		if !troubled(key) {
+			endToEnd.record(run.ended.Sub(h.sent[place].due))
+		}
 		if before, later := newest[key]; later && place < before {
 			s.OutOfOrder++
 			continue
