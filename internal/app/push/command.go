@@ -39,6 +39,9 @@ type options struct {
 	concurrency                        int
 	handlerTimeout, retryMin, retryMax time.Duration
 
+	admin         string
+	adminInsecure bool
+
 	commitInterval, drainTimeout, startTimeout, sessionTimeout time.Duration
 	verbose                                                    bool
 }
@@ -85,6 +88,10 @@ committed only after its command succeeded.
                behind in its process group gets 2 s too, then SIGKILL.
 Records are data from others: quote "$KAFKA_KEY" in CMD, and never eval it.
 
+--admin serves /healthz (200 while the program answers), /readyz (200 while it does its
+work) and /debug/status (JSON). SIGUSR1 writes the status to standard error:
+problems, counts, and a line for each partition.
+
 Settings come from --config FILE (YAML, keys as the flags are named), from
 variables such as DUPLEX_BROKERS, and from flags, the later ones winning.
 
@@ -96,6 +103,7 @@ const examples = `  consumer --topic orders --group audit
   consumer --topic orders --group copy --until-end > orders.ndjson
   consumer --topic orders --group tail --from end --output '%t %k %v\n'
   consumer --topic orders --group mail --exec './send-mail "$KAFKA_KEY"' --handler-timeout 30s
+  consumer --topic orders --group mail --exec ./send-mail --admin 127.0.0.1:9090
   consumer --topic thumbs --group resize --exec ./resize --order none --concurrency 8`
 
 // Command makes the command; environ is the process's environment.
@@ -135,6 +143,8 @@ func (o *options) addFlags(flags *pflag.FlagSet) (err error) {
 	flags.DurationVar(&o.drainTimeout, "drain-timeout", consumer.DefaultDrainTimeout, "how long a write or a command may take to end when the program is stopped")
 	flags.DurationVar(&o.startTimeout, "start-timeout", consumer.DefaultStartTimeout, "how long to try to reach the cluster")
 	flags.DurationVar(&o.sessionTimeout, "session-timeout", consumer.DefaultSessionTimeout, "how long the group waits for a silent member")
+	flags.StringVar(&o.admin, "admin", "", "`host:port` for probes and status, see above (default: none)")
+	flags.BoolVar(&o.adminInsecure, "admin-insecure", false, "let --admin be on another interface than loopback, where whoever reaches it may read it")
 	flags.BoolVarP(&o.verbose, "verbose", "v", false, "say on standard error what happens in the group")
 	o.cluster, err = config.AddClusterFlags(flags, "duplex-consumer")
 	config.AddFlags(flags)
@@ -163,7 +173,7 @@ func (o *options) validate() error {
 			errs = append(errs, fmt.Errorf("--%s %s: must be positive", flag.name, flag.value))
 		}
 	}
-	return errors.Join(append(errs, o.validateExec())...)
+	return errors.Join(append(errs, o.validateExec(), o.validateAdmin())...)
 }
 
 func (o *options) startOffset() (consumer.StartOffset, error) {
@@ -240,6 +250,10 @@ func (o *options) explainWait(cmd *cobra.Command, c *consumer.Consumer) {
 }
 
 func (o *options) consume(ctx context.Context, stop context.CancelCauseFunc, cmd *cobra.Command, c *consumer.Consumer, out outcome) error {
+	unwatch, err := o.watch(ctx, cmd, c, nil)
+	if err != nil {
+		return err
+	}
 	watching, ended := context.WithCancel(ctx)
 	done := make(chan error, 1)
 	if o.untilEnd {
@@ -248,10 +262,10 @@ func (o *options) consume(ctx context.Context, stop context.CancelCauseFunc, cmd
 		done <- nil
 	}
 	waiting := time.AfterFunc(patience, func() { o.explainWait(cmd, c) })
-	err := c.Run(ctx)
+	err = c.Run(ctx)
 	waiting.Stop()
 	ended()
-	watchErr := <-done
+	watchErr := errors.Join(<-done, unwatch())
 	cause := context.Cause(ctx)
 	switch {
 	case err != nil:

@@ -21,8 +21,6 @@ import (
 	"github.com/duplex-go/duplex/internal/command"
 )
 
-const soon = 20 * time.Second
-
 // execute runs a command for each record of topic orders in group g.
 func execute(t *testing.T, b *broker.Broker, cmd string, more ...string) *apptest.Program {
 	t.Helper()
@@ -36,17 +34,6 @@ func executeAll(t *testing.T, b *broker.Broker, cmd string, more ...string) *app
 	p := execute(t, b, cmd, append(more, "--until-end")...)
 	require.Zero(t, p.Wait(), p.Stderr.String())
 	return p
-}
-
-func orders(t *testing.T, partitions int32, records ...*kgo.Record) *broker.Broker {
-	t.Helper()
-	b := apptest.Listen(t, broker.Topic{Name: "orders", Partitions: partitions, Configs: forEver()})
-	publish(t, b, records...)
-	return b
-}
-
-func order(key, value string) *kgo.Record {
-	return &kgo.Record{Topic: "orders", Key: []byte(key), Value: []byte(value)}
 }
 
 func TestCommandGetsTheRecord(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -15,6 +16,9 @@ import (
 	"github.com/duplex-go/duplex/internal/app/push"
 	"github.com/duplex-go/duplex/internal/kafka"
 )
+
+// soon is how long a test waits for what must come.
+const soon = 20 * time.Second
 
 // start runs consumer; what it writes goes to out, or to p.Stdout where out is nil.
 func start(t *testing.T, out io.Writer, environ []string, args ...string) *apptest.Program {
@@ -108,4 +112,15 @@ func sum(offsets map[int32]int64) (total int) {
 		total += int(o)
 	}
 	return total
+}
+
+func orders(t *testing.T, partitions int32, records ...*kgo.Record) *broker.Broker {
+	t.Helper()
+	b := apptest.Listen(t, broker.Topic{Name: "orders", Partitions: partitions, Configs: forEver()})
+	publish(t, b, records...)
+	return b
+}
+
+func order(key, value string) *kgo.Record {
+	return &kgo.Record{Topic: "orders", Key: []byte(key), Value: []byte(value)}
 }

@@ -42,6 +42,9 @@ func TestUsageErrors(t *testing.T) {
 		"--order: only with --exec":                   append(good, "--order", "none"),
 		"--handler-timeout: only with --exec":         append(good, "--handler-timeout", "1s"),
 		"--retry-max: only with --exec":               append(good, "--retry-max", "1s"),
+		`--admin ":9090": is not on the loopback`:     append(good, "--admin", ":9090"),
+		`--admin "9090": want host:port`:              append(good, "--admin", "9090", "--admin-insecure"),
+		"--admin-insecure: only with --admin":         append(good, "--admin-insecure"),
 		"unknown flag: --nonsense":                    append(good, "--nonsense"),
 	} {
 		t.Run(says, func(t *testing.T) {
