@@ -48,6 +48,7 @@ func (e *engine) onOffsets(ctx context.Context, offsets map[string]map[int32]kgo
 		e.log.Warn("the start offsets of new partitions are not known yet, trying again", zap.Error(err))
 		return nil, err
 	}
+	e.logForeign(offsets)
 	_, generation := e.client.GroupMetadata()
 	for topic, partitions := range offsets {
 		for p, o := range partitions {
@@ -67,6 +68,23 @@ func (e *engine) onOffsets(ctx context.Context, offsets map[string]map[int32]kgo
 		e.committer.now() // so that the start holds, whatever happens next
 	}
 	return offsets, nil
+}
+
+// logForeign says once of many partitions that another client committed their
+// offsets: what that had finished out of order is not known.
+func (e *engine) logForeign(offsets map[string]map[int32]kgo.Offset) {
+	foreign, example := 0, ""
+	for topic, partitions := range offsets {
+		for p, o := range partitions {
+			text := e.committer.metadata[place{topic, p}]
+			if _, err := commitmeta.Decode(text); o.EpochOffset().Offset > 0 && errors.Is(err, commitmeta.ErrForeign) {
+				foreign, example = foreign+1, subject(topic, p)
+			}
+		}
+	}
+	if foreign > 0 {
+		e.log.Info("offsets that another client committed: their partitions go on exactly there", zap.Int("partitions", foreign), zap.String("such_as", example))
+	}
 }
 
 // begin resolves where the given partitions, which have no committed offset, are
