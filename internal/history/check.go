@@ -58,6 +58,7 @@ type checker struct {
 	refused map[sending]int64 // when
 	again   map[spot][]Finish
 	now     int64
+	running int
 }
 
 // lane is what runs one at a time: a key of a partition, or one record without.
@@ -201,6 +202,8 @@ func (c *checker) started(e *entry) {
 			c.where(e), c.member(e.member), clock(e.at), c.member(other.member), other.offset, clock(other.at))
 	}
 	c.open[in] = append(c.open[in], one)
+	c.running++
+	c.report.Peak = max(c.report.Peak, c.running)
 	if at, was := c.refused[sending{c.h.places[e.place].topic, e.key, e.more}]; was && e.more > 0 {
 		c.report.broken(Refused, "%s publish %d of its key, was started by %s at %s, and had been refused at %s",
 			c.where(e), e.more, c.member(e.member), clock(e.at), clock(at))
@@ -269,6 +272,7 @@ func (c *checker) ended(e *entry) {
 	} else {
 		delete(c.open, in)
 	}
+	c.running--
 	r, t := c.seen(e)
 	if e.kind == Finished {
 		c.finish(e, r, t)
@@ -343,6 +347,7 @@ func (c *checker) drop(member uint16) {
 		had := len(runs)
 		runs = slices.DeleteFunc(runs, func(o run) bool { return o.member == member })
 		c.report.Cut += had - len(runs)
+		c.running -= had - len(runs)
 		if len(runs) > 0 {
 			c.open[in] = runs
 		} else {

@@ -323,10 +323,10 @@ func TestReportCounts(t *testing.T) {
 	}, report.Repeats[0])
 	report.Repeats, report.Gaps = nil, nil
 	require.Equal(t, &history.Report{
-		Published: 4, Unknown: 1, Refused: 1, Runs: 7, Failures: 1, Finished: 4, Cut: 1, Repeated: 1, Commits: 2, Forgotten: 1,
+		Published: 4, Unknown: 1, Refused: 1, Runs: 7, Peak: 1, Failures: 1, Finished: 4, Cut: 1, Repeated: 1, Commits: 2, Forgotten: 1,
 		Broken: map[history.Rule]int{}, Violations: map[history.Rule][]string{},
 	}, report)
-	require.Contains(t, report.String(), "4 published, 1 refused, 1 unknown; 7 runs, 1 failed, 1 cut, 4 records finished")
+	require.Contains(t, report.String(), "4 published, 1 refused, 1 unknown; 7 runs, up to 1 at once, 1 failed, 1 cut, 4 records finished")
 }
 
 // A partition stands still while there is something to do, and not when there is
@@ -343,6 +343,12 @@ func TestLongestGap(t *testing.T) {
 	require.Equal(t, 3*time.Second+time.Millisecond, report.Gaps[1].Length(), "to the end where something is left")
 	require.Equal(t, report.Gaps[1], report.LongestGap())
 	require.Contains(t, report.String(), "longest gap 3.001s in t/1 from ")
+}
+
+func TestPeakCountsRunsAtOnce(t *testing.T) {
+	t.Parallel()
+	s := four().started("m1", 0, "a", 1).started("m2", 1, "b", 1).member(history.Killed, "m1").ran("m2", 2, "a").finished("m2", 1, "b", 1)
+	require.Equal(t, 2, check(s, history.Allow{Unfinished: true}).Peak)
 }
 
 func TestOnlyTheFirstFewAreInWords(t *testing.T) {

@@ -48,6 +48,8 @@ type Report struct {
 	// Finished the records that were finished at least once, Cut the runs that a
 	// member did not live to end.
 	Runs, Failures, Finished, Cut int
+	// Peak is how many runs there were at once, at most.
+	Peak int
 	// Excused counts overlaps with a run of a member that was frozen.
 	Excused int
 	// Forgotten counts retries that began with fewer attempts than there were
@@ -130,9 +132,9 @@ func (r *Report) Err() error {
 // String is a summary in one line.
 func (r *Report) String() string {
 	gap := r.LongestGap()
-	s := fmt.Sprintf("%d published, %d refused, %d unknown; %d runs, %d failed, %d cut, %d records finished, %d repeats; "+
+	s := fmt.Sprintf("%d published, %d refused, %d unknown; %d runs, up to %d at once, %d failed, %d cut, %d records finished, %d repeats; "+
 		"%d commits; %d retries forgot attempts, %d overlaps excused; longest gap %s", r.Published, r.Refused, r.Unknown,
-		r.Runs, r.Failures, r.Cut, r.Finished, r.Repeated, r.Commits, r.Forgotten, r.Excused, gap.Length().Round(time.Millisecond))
+		r.Runs, r.Peak, r.Failures, r.Cut, r.Finished, r.Repeated, r.Commits, r.Forgotten, r.Excused, gap.Length().Round(time.Millisecond))
 	if gap.Topic != "" {
 		s += fmt.Sprintf(" in %s/%d from %s", gap.Topic, gap.Partition, clock(gap.From.UnixNano()))
 	}
