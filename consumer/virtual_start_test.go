@@ -11,6 +11,8 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/duplex-go/duplex"
 	"github.com/duplex-go/duplex/consumer"
@@ -109,10 +111,14 @@ func TestVirtualForeignCommits(t *testing.T) {
 		require.NoError(t, kadm.NewClient(cl).CommitAllOffsets(t.Context(), "boards", offsets))
 		cl.Close()
 		s := newSeen()
-		m := w.start(consumer.Config{Ordering: consumer.ByPartition, StartOffset: consumer.StartLatest(), Handlers: s.collect(0)})
+		core, lines := observer.New(zap.InfoLevel)
+		m := w.start(consumer.Config{
+			Ordering: consumer.ByPartition, StartOffset: consumer.StartLatest(), Handlers: s.collect(0), Logger: zap.New(core),
+		})
 		eventually(t, time.Minute, "everything not committed", func() bool { return s.count() == 16 })
 		require.Equal(t, upTo(10)[4:], s.of(0))
 		require.Equal(t, upTo(10), s.of(1))
+		require.Equal(t, 1, lines.FilterMessageSnippet("another client committed").FilterField(zap.Int("partitions", 1)).Len())
 		require.NoError(t, m.halt())
 	})
 }
