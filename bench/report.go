@@ -43,13 +43,13 @@ func spreadOf(runs []result, figure func(result) float64) spread {
 func (r report) markdown() string {
 	var b strings.Builder
 	b.WriteString(r.summary() + "\n")
-	b.WriteString("| workload | arm | records/s (min–max) | × kgo | CPU s/M | × kgo | allocs/rec | RSS MB | goroutines | p50/p99 µs | broker CPU s/M |\n")
+	b.WriteString("| workload | arm | records/s (min–max) | × first | CPU s/M | × first | allocs/rec | RSS MB | goroutines | p50/p99 µs | broker CPU s/M |\n")
 	b.WriteString("|---|---|---|---|---|---|---|---|---|---|---|\n")
 	for _, m := range r.Workloads {
 		m.rows(&b)
 	}
 	fmt.Fprintf(&b, "\n%d rounds after one that does not count, arms by turns (A B C, C B A, …), each run a process of its own; medians. "+
-		"× kgo is the ratio of medians to raw kgo in the same run; kgo control is raw kgo again and shows the noise.\n"+
+		"× first is the ratio of medians to the first arm in the same run; kgo control is raw kgo again and shows the noise.\n"+
 		"%d partitions, GOMAXPROCS %d, %s, %s.\n", r.Rounds, r.Partitions, runtime.GOMAXPROCS(0), runtime.Version(), r.Began.Format(time.DateOnly))
 	for _, s := range r.Settings {
 		fmt.Fprintf(&b, "- %s\n", s)
@@ -57,28 +57,59 @@ func (r report) markdown() string {
 	return b.String()
 }
 
-// summary has the ratios of Duplex to raw kgo alone, and those of kgo to itself.
+// summary has the ratios of Duplex to raw kgo alone, and those of kgo to itself;
+// for handlers that wait, those to what one writes by hand on raw kgo.
 func (r report) summary() string {
-	var b strings.Builder
-	b.WriteString("| Duplex ÷ raw franz-go | records/s | noise | CPU | noise | p50 latency | more allocations a record |\n")
-	b.WriteString("|---|---|---|---|---|---|---|\n")
+	var fast, waiting strings.Builder
 	for _, m := range r.Workloads {
-		records := float64(m.Workload.Records)
-		of := func(a arm, figure func(result) float64) float64 { return spreadOf(m.Runs[a], figure).median }
-		base := m.Workload.arms()[0]
-		times := func(a arm, figure func(result) float64) float64 { return of(a, figure) / of(base, figure) }
-		rate := func(r result) float64 { return records / r.Seconds }
-		cpu := func(r result) float64 { return r.CPUSeconds }
-		allocs := func(r result) float64 { return float64(r.Allocs) / records }
-		latency := "–"
-		if runs := m.Runs[armDuplex]; len(runs) > 0 && runs[0].Latency != nil {
-			latency = fmt.Sprintf("%.2f", times(armDuplex, func(r result) float64 { return float64(r.Latency.P50) }))
+		if m.Workload.Work > 0 {
+			m.waitingSummary(&waiting)
+		} else {
+			m.fastSummary(&fast)
 		}
-		fmt.Fprintf(&b, "| %s | %.2f | %.2f | %.2f | %.2f | %s | %+.2f |\n", m.Workload.Name, times(armDuplex, rate), times(armControl, rate),
-			times(armDuplex, cpu), times(armControl, cpu), latency, of(armDuplex, allocs)-of(base, allocs))
+	}
+	var b strings.Builder
+	if fast.Len() > 0 {
+		b.WriteString("| Duplex ÷ raw franz-go | records/s | noise | CPU | noise | p50 latency | more allocations a record |\n" +
+			"|---|---|---|---|---|---|---|\n" + fast.String())
+	}
+	if waiting.Len() > 0 {
+		if b.Len() > 0 {
+			b.WriteString("\n")
+		}
+		b.WriteString("| handlers that wait × at once | Duplex records/s | of what is possible | ÷ queue per key | ÷ hash to workers | CPU ÷ queue per key |\n" +
+			"|---|---|---|---|---|---|\n" + waiting.String())
 	}
 	return b.String()
 }
+
+func (m measured) fastSummary(b *strings.Builder) {
+	records := float64(m.Workload.Records)
+	base := m.Workload.arms()[0]
+	times := func(a arm, figure func(result) float64) float64 { return m.median(a, figure) / m.median(base, figure) }
+	allocs := func(r result) float64 { return float64(r.Allocs) / records }
+	latency := "–"
+	if runs := m.Runs[armDuplex]; len(runs) > 0 && runs[0].Latency != nil {
+		latency = fmt.Sprintf("%.2f", times(armDuplex, func(r result) float64 { return float64(r.Latency.P50) }))
+	}
+	fmt.Fprintf(b, "| %s | %.2f | %.2f | %.2f | %.2f | %s | %+.2f |\n", m.Workload.Name, times(armDuplex, m.rate), times(armControl, m.rate),
+		times(armDuplex, cpuSeconds), times(armControl, cpuSeconds), latency, m.median(armDuplex, allocs)-m.median(base, allocs))
+}
+
+func (m measured) waitingSummary(b *strings.Builder) {
+	possible := float64(m.Workload.Flight) / m.Workload.Work.Seconds()
+	rate := m.median(armDuplex, m.rate)
+	fmt.Fprintf(b, "| %s | %s | %.2f | %.2f | %.2f | %.2f |\n", m.Workload.Name, thousands(rate), rate/possible, rate/m.median(armQueues, m.rate),
+		rate/m.median(armHash, m.rate), m.median(armDuplex, cpuSeconds)/m.median(armQueues, cpuSeconds))
+}
+
+func (m measured) median(a arm, figure func(result) float64) float64 {
+	return spreadOf(m.Runs[a], figure).median
+}
+
+func (m measured) rate(r result) float64 { return float64(m.Workload.Records) / r.Seconds }
+
+func cpuSeconds(r result) float64 { return r.CPUSeconds }
 
 func (m measured) rows(b *strings.Builder) {
 	records := float64(m.Workload.Records)

@@ -28,6 +28,9 @@ func settings() []string {
 		"sync: kgo.ProduceSync with linger 0; Duplex's Publish as it is",
 		"consume: group, read_committed, fetches of at most " + strconv.Itoa(fetchMax>>20) + " MiB, commits every " + commitEvery.String() +
 			"; kgo handles on its poll goroutine, Duplex ByPartition with HandleRecord",
+		"keys: at random, as many as the name says, handlers do next to nothing; kgo handles on its poll goroutine, Duplex ByKey",
+		"work: handlers sleep; queue per key and hash to workers are written by hand on raw kgo, as many handlers at once, and keep no" +
+			" account of what is finished: offsets are committed as they are polled",
 	}
 }
 
