@@ -61,15 +61,27 @@ func (e *engine) unknownID(topic string) {
 		}
 		e.log.Error("a topic was deleted and created again: it is read from its beginning", zap.String("topic", topic))
 		e.problems.set(topic, -1, duplex.StatusTopicRecreated, topic+": the topic was deleted and created again, and is read from its beginning")
+		e.forgetOffsets(ctx, topic)
 		e.client.PurgeTopicsFromConsuming(topic)
-		e.handoff.settled(func() {
-			for _, a := range e.all() {
-				if a.topic == topic {
-					e.closeAssignment(a, ErrLost)
-					e.problems.forget(topic, a.partition)
-				}
-			}
-		})
 		e.client.AddConsumeTopics(topic)
+	})
+}
+
+// forgetOffsets closes the assignments of a topic before the client learns its new
+// ID: from then on their offsets would be committed for the new topic.
+func (e *engine) forgetOffsets(ctx context.Context, topic string) {
+	select {
+	case e.committer.turn <- struct{}{}: // no commit is under way
+		defer func() { <-e.committer.turn }()
+	case <-ctx.Done():
+		return
+	}
+	e.handoff.settled(func() {
+		for _, a := range e.all() {
+			if a.topic == topic {
+				e.closeAssignment(a, ErrLost)
+				e.problems.forget(topic, a.partition)
+			}
+		}
 	})
 }
