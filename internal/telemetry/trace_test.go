@@ -121,3 +121,17 @@ func FuzzHeaders(f *testing.F) {
 		require.Len(t, duplex.HeaderValues(r, "traceparent"), max(had, 1), "added where there was none, never twice")
 	})
 }
+
+func TestEnvironmentOfAProcess(t *testing.T) {
+	t.Parallel()
+	require.Empty(t, telemetry.Environment(t.Context()))
+	l := newLab()
+	c := l.consumer(t, duplex.Status{})
+	var got []string
+	require.NoError(t, c.Wrap("orders", func(ctx context.Context, _ *kgo.Record) error {
+		got = telemetry.Environment(ctx)
+		return nil
+	})(t.Context(), record("traceparent", parent, "tracestate", "a=b")))
+	sc := l.spans.Ended()[0].SpanContext()
+	require.ElementsMatch(t, []string{"TRACEPARENT=00-" + sc.TraceID().String() + "-" + sc.SpanID().String() + "-01", "TRACESTATE=a=b"}, got)
+}

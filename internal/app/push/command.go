@@ -199,19 +199,24 @@ func (o *options) run(cmd *cobra.Command) error {
 	}
 	ctx, stop := context.WithCancelCause(cmd.Context())
 	defer stop(nil)
+	seen, err := o.observe(ctx)
+	if err != nil {
+		return command.UsageError(err)
+	}
+	defer seen.end(cmd.ErrOrStderr())
 	cfg := o.config(from, o.logger(cmd))
 	topics := slices.Compact(slices.Sorted(slices.Values(o.topics)))
 	var out outcome
 	if o.exec != "" {
 		runner := o.runner(ctx, stop, cmd)
 		for _, topic := range topics {
-			cfg.Handlers = append(cfg.Handlers, consumer.HandleRecord(topic, runner.handle))
+			cfg.Handlers = append(cfg.Handlers, consumer.HandleRecord(topic, seen.handlers.Wrap(topic, runner.handle)))
 		}
 		out = runner
 	} else {
 		w := newWriter(cmd.OutOrStdout(), format, o.limit, stop)
 		for _, topic := range topics {
-			cfg.Handlers = append(cfg.Handlers, consumer.HandleRecordBatch(topic, w.write))
+			cfg.Handlers = append(cfg.Handlers, consumer.HandleRecordBatch(topic, seen.handlers.WrapBatch(topic, w.write)))
 		}
 		out = w
 	}
@@ -219,7 +224,12 @@ func (o *options) run(cmd *cobra.Command) error {
 	if err != nil {
 		return command.UsageError(err)
 	}
-	return o.consume(ctx, stop, cmd, c, out)
+	seen.of.Store(c)
+	unwatch, err := o.watch(ctx, cmd, c, seen.Handler)
+	if err != nil {
+		return err
+	}
+	return o.consume(ctx, stop, cmd, c, out, unwatch)
 }
 
 // outcome tells why what was read could not be passed on, nil if it could.
@@ -249,11 +259,7 @@ func (o *options) explainWait(cmd *cobra.Command, c *consumer.Consumer) {
 	}
 }
 
-func (o *options) consume(ctx context.Context, stop context.CancelCauseFunc, cmd *cobra.Command, c *consumer.Consumer, out outcome) error {
-	unwatch, err := o.watch(ctx, cmd, c, nil)
-	if err != nil {
-		return err
-	}
+func (o *options) consume(ctx context.Context, stop context.CancelCauseFunc, cmd *cobra.Command, c *consumer.Consumer, out outcome, unwatch func() error) error {
 	watching, ended := context.WithCancel(ctx)
 	done := make(chan error, 1)
 	if o.untilEnd {
@@ -262,7 +268,7 @@ func (o *options) consume(ctx context.Context, stop context.CancelCauseFunc, cmd
 		done <- nil
 	}
 	waiting := time.AfterFunc(patience, func() { o.explainWait(cmd, c) })
-	err = c.Run(ctx)
+	err := c.Run(ctx)
 	waiting.Stop()
 	ended()
 	watchErr := errors.Join(<-done, unwatch())

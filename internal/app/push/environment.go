@@ -27,7 +27,7 @@ const headerPrefix = "KAFKA_HEADER_"
 func ownVariables() []string {
 	return []string{
 		"KAFKA_TOPIC", "KAFKA_PARTITION", "KAFKA_OFFSET", "KAFKA_TIMESTAMP", "KAFKA_ATTEMPT",
-		"KAFKA_KEY", "KAFKA_KEY_B64", "KAFKA_VALUE_NULL",
+		"KAFKA_KEY", "KAFKA_KEY_B64", "KAFKA_VALUE_NULL", "TRACEPARENT", "TRACESTATE",
 	}
 }
 

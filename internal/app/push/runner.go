@@ -13,6 +13,7 @@ import (
 
 	"github.com/duplex-go/duplex"
 	"github.com/duplex-go/duplex/consumer"
+	"github.com/duplex-go/duplex/internal/telemetry"
 )
 
 const (
@@ -60,6 +61,7 @@ func (e *runner) run(ctx context.Context, r *kgo.Record) error {
 	if err != nil {
 		return err
 	}
+	environ = append(environ, telemetry.Environment(ctx)...)
 	running, cancel := context.WithCancel(ctx)
 	defer cancel()
 	cmd := exec.CommandContext(running, "sh", "-c", e.command) //nolint:gosec // the operator's own command; nothing of a record is in it

@@ -4,7 +4,10 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
+	"net/http/httptest"
+	"os"
 	"regexp"
+	"strings"
 	"testing"
 	"time"
 
@@ -78,4 +81,53 @@ func TestAdminPortThatIsTakenIsSaid(t *testing.T) {
 	require.Equal(t, 1, p.Wait())
 	require.Contains(t, p.Stderr.String(), "admin: listening: ")
 	require.Contains(t, p.Stderr.String(), "address already in use")
+}
+
+func TestMetricsAreThereForPrometheus(t *testing.T) {
+	t.Parallel()
+	b := orders(t, 2, numbered("orders", 10, 2)...)
+	p := start(t, nil, nil, to(b, "-t", "orders", "-g", "g", "--admin", "127.0.0.1:0")...)
+	at := adminOf(t, p)
+	var body string
+	require.Eventually(t, func() bool {
+		_, body = get(t, at+"/metrics")
+		return strings.Contains(body, "\nduplex_consumer_handled_total{") && strings.Contains(body, "} 10\n")
+	}, soon, 10*time.Millisecond)
+	for _, name := range []string{
+		"messaging_process_duration_seconds_bucket{", "messaging_client_consumed_messages_total{", "duplex_consumer_lag{",
+		`messaging_destination_partition_id="1"`, `messaging_consumer_group_name="g"`, `service_name="duplex-consumer"`, "go_goroutines ",
+	} {
+		require.Contains(t, body, name)
+	}
+	p.Signal(command.ErrTerminated)
+	require.Zero(t, p.Wait())
+}
+
+func TestTracesGoWhereTheEnvironmentSays(t *testing.T) {
+	t.Parallel()
+	b := orders(t, 1, order("k", "v"))
+	asked := make(chan string, 10)
+	backend := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { asked <- r.URL.Path }))
+	t.Cleanup(backend.Close)
+	p := start(t, nil, []string{"PATH=" + os.Getenv("PATH"), "OTEL_EXPORTER_OTLP_ENDPOINT=" + backend.URL, "TRACEPARENT=stale"},
+		to(b, "-t", "orders", "-g", "g", "--until-end", "--exec", `echo "$TRACEPARENT"`)...)
+	require.Zero(t, p.Wait(), p.Stderr.String())
+	require.Regexp(t, "^00-[0-9a-f]{32}-[0-9a-f]{16}-01\n$", p.Stdout.String())
+	require.ElementsMatch(t, []string{"/v1/traces", "/v1/metrics"}, []string{<-asked, <-asked})
+}
+
+func TestBackendThatIsDownDoesNotFailTheProgram(t *testing.T) {
+	t.Parallel()
+	b := orders(t, 1, order("k", "v"))
+	p := start(t, nil, []string{"OTEL_EXPORTER_OTLP_METRICS_ENDPOINT=http://" + apptest.Nobody(t)}, to(b, "-t", "orders", "-g", "g", "--until-end")...)
+	require.Zero(t, p.Wait(), p.Stderr.String())
+	require.Contains(t, p.Stderr.String(), "consumer: telemetry: sending the last of it: ")
+	require.Equal(t, 1, sum(committed(b, "g", "orders")))
+}
+
+func TestWrongTelemetryIsAUsageError(t *testing.T) {
+	t.Parallel()
+	p := start(t, nil, []string{"OTEL_EXPORTER_OTLP_ENDPOINT=nowhere"}, "-t", "orders", "-g", "g")
+	require.Equal(t, 2, p.Wait())
+	require.Contains(t, p.Stderr.String(), "OTEL_EXPORTER_OTLP_ENDPOINT: want a URL")
 }
