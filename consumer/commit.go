@@ -116,6 +116,7 @@ func (c *committer) commit(ctx context.Context, assignments []*assignment) error
 		return nil
 	}
 	var failure error
+	began := time.Now()
 	ctx = kgo.PreCommitFnContext(ctx, func(req *kmsg.OffsetCommitRequest) error { return describe(req, sent) })
 	c.engine.client.CommitOffsetsSync(ctx, offsets, func(_ *kgo.Client, _ *kmsg.OffsetCommitRequest, resp *kmsg.OffsetCommitResponse, err error) {
 		if err != nil {
@@ -124,6 +125,7 @@ func (c *committer) commit(ctx context.Context, assignments []*assignment) error
 		}
 		failure = c.acknowledge(resp, sent)
 	})
+	c.engine.telemetry.Commit(time.Since(began), failure)
 	return failure
 }
 

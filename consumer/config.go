@@ -6,6 +6,8 @@ import (
 	"strings"
 	"time"
 
+	"go.opentelemetry.io/otel/metric"
+	"go.opentelemetry.io/otel/trace"
 	"go.uber.org/zap"
 
 	"github.com/duplex-go/duplex"
@@ -213,6 +215,13 @@ type Config struct {
 	// RebalanceTimeout is how long the group waits for its members in a
 	// rebalance. Defaults to 60 s.
 	RebalanceTimeout time.Duration
+
+	// TracerProvider and MeterProvider get spans and metrics, as OpenTelemetry's
+	// conventions for messaging have them; the span of a record goes on with the
+	// trace of its publisher. They also get the figures of Status.
+	// Default to none, which costs nothing.
+	TracerProvider trace.TracerProvider
+	MeterProvider  metric.MeterProvider
 
 	// Logger gets what the consumer has to say: rebalances, failures it retries,
 	// records it drops. Defaults to none.

@@ -8,6 +8,7 @@ import (
 
 	"github.com/duplex-go/duplex"
 	"github.com/duplex-go/duplex/internal/kafka"
+	"github.com/duplex-go/duplex/internal/telemetry"
 )
 
 // Consumer is one member of a consumer group. Make one with New, then Run it.
@@ -77,7 +78,12 @@ func (c *Consumer) Run(ctx context.Context) error {
 		}
 		return err
 	}
-	e, err := newEngine(c.cfg, &c.counts, &c.pauses)
+	told, err := telemetry.NewConsumer(c.cfg.TracerProvider, c.cfg.MeterProvider, c.cfg.Group, c.Status)
+	if err != nil {
+		return &duplex.Error{Op: "consumer: preparing telemetry", Err: err}
+	}
+	defer func() { _ = told.Close() }() // it only unregisters
+	e, err := newEngine(c.cfg, &c.counts, &c.pauses, told)
 	if err != nil {
 		return err
 	}

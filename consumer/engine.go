@@ -15,6 +15,7 @@ import (
 	"github.com/duplex-go/duplex"
 	"github.com/duplex-go/duplex/internal/failure"
 	"github.com/duplex-go/duplex/internal/kafka"
+	"github.com/duplex-go/duplex/internal/telemetry"
 )
 
 // engine is what Run runs: the client, the assignments, and the goroutines that
@@ -33,6 +34,8 @@ type engine struct {
 	topics []string
 	chain  failure.Chain // nil without a policy
 	pauses *pauses
+
+	telemetry *telemetry.Consumer // nil without any
 
 	client     *kgo.Client
 	handoff    *handoff
@@ -72,16 +75,23 @@ type counts struct {
 	handled, moved, failed, snoozed, dropped, late, commits, rebalances atomic.Int64
 }
 
-func newEngine(cfg Config, counts *counts, pauses *pauses) (*engine, error) {
+func newEngine(cfg Config, counts *counts, pauses *pauses, told *telemetry.Consumer) (*engine, error) {
 	e := &engine{
-		cfg: cfg, born: time.Now().Add(-time.Second), counts: counts, pauses: pauses, log: cfg.Logger.Named("consumer").With(zap.String("group", cfg.Group)),
+		cfg: cfg, born: time.Now().Add(-time.Second), counts: counts, pauses: pauses, telemetry: told, log: cfg.Logger.Named("consumer").With(zap.String("group", cfg.Group)),
 		routes:  make(map[string]*route, len(cfg.Handlers)),
 		handoff: newHandoff(),
 		open:    map[string]map[int32]*assignment{}, ghosts: map[place]*assignment{},
 		fatal: make(chan error, 1), ready: make(chan struct{}),
 	}
 	for _, h := range cfg.Handlers {
-		e.routes[h.topic] = &route{source: h.topic, single: wrap(h.single, cfg.Middleware), batch: h.batch}
+		r := &route{source: h.topic, single: wrap(h.single, cfg.Middleware), batch: h.batch}
+		if told != nil && r.single != nil {
+			r.single = told.Wrap(h.topic, r.single)
+		}
+		if told != nil && r.batch != nil {
+			r.batch = told.WrapBatch(h.topic, r.batch)
+		}
+		e.routes[h.topic] = r
 		e.topics = append(e.topics, h.topic)
 	}
 	e.shareOut()

@@ -6,6 +6,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/duplex-go/duplex"
+	"github.com/duplex-go/duplex/internal/telemetry"
 )
 
 // Result is what became of one record of a batch.
@@ -22,14 +23,23 @@ type batch struct {
 	results  []Result
 	pendings []pending // none for those that were not admitted
 	calls    []*call
+	sends    []telemetry.Send // with telemetry, as is
+	records  []*kgo.Record
 }
 
 func (p *Producer) newBatch(n int) *batch {
-	return &batch{producer: p, results: make([]Result, n), pendings: make([]pending, n), calls: make([]*call, n)}
+	b := &batch{producer: p, results: make([]Result, n), pendings: make([]pending, n), calls: make([]*call, n)}
+	if p.telemetry != nil {
+		b.sends, b.records = make([]telemetry.Send, n), make([]*kgo.Record, n)
+	}
+	return b
 }
 
 // admit takes over the i-th record.
 func (b *batch) admit(ctx context.Context, i int, r *kgo.Record) {
+	if b.producer.telemetry != nil {
+		b.sends[i], b.records[i] = b.producer.begin(ctx, r), r
+	}
 	c := b.producer.newCall()
 	b.calls[i] = c
 	b.pendings[i], b.results[i].Err = b.producer.admit(ctx, r, mayWait|more, c, nil)
@@ -45,6 +55,11 @@ func (b *batch) await(ctx context.Context) []Result {
 			b.results[i].Position, b.results[i].Err = p.await(ctx, pd, b.calls[i])
 		case b.calls[i] != nil:
 			p.calls.Put(b.calls[i])
+		}
+	}
+	for i, send := range b.sends {
+		if b.records[i] != nil {
+			send.End(b.records[i], b.results[i].Err)
 		}
 	}
 	return b.results

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+	"go.opentelemetry.io/otel/metric"
+	"go.opentelemetry.io/otel/trace"
 	"go.uber.org/zap"
 
 	"github.com/duplex-go/duplex"
@@ -76,6 +78,13 @@ type Config struct {
 	// runs on the goroutine of the caller, so it must be safe for concurrent
 	// use. Defaults to none.
 	Prepare func(r *kgo.Record) error
+
+	// TracerProvider and MeterProvider get spans and metrics, as OpenTelemetry's
+	// conventions for messaging have them; the context of a record's span
+	// goes along in its headers traceparent and tracestate.
+	// Default to none, which costs nothing.
+	TracerProvider trace.TracerProvider
+	MeterProvider  metric.MeterProvider
 
 	// Logger gets what nobody else is told: failures of asynchronous publishes
 	// without a callback, and answers that came after their deadline. Defaults to

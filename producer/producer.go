@@ -14,6 +14,7 @@ import (
 
 	"github.com/duplex-go/duplex"
 	"github.com/duplex-go/duplex/internal/kafka"
+	"github.com/duplex-go/duplex/internal/telemetry"
 )
 
 // Producer publishes records. Make one with New, share it, and Close it. All
@@ -29,14 +30,15 @@ import (
 // watched by one goroutine (deadline.go); they and flushes look at records in
 // cohorts (cohort.go).
 type Producer struct {
-	cfg    Config
-	log    *zap.Logger
-	client *kgo.Client
-	writes writeCounter
-	made   time.Time
-	calls  sync.Pool // of *call
-	loops  sync.WaitGroup
-	stop   chan struct{} // closed when the loops should end
+	cfg       Config
+	log       *zap.Logger
+	telemetry *telemetry.Producer // nil without any
+	client    *kgo.Client
+	writes    writeCounter
+	made      time.Time
+	calls     sync.Pool // of *call
+	loops     sync.WaitGroup
+	stop      chan struct{} // closed when the loops should end
 
 	mu        sync.Mutex
 	closed    bool
@@ -78,6 +80,10 @@ func New(cfg Config) (*Producer, error) {
 		return nil, &duplex.Error{Op: "producer: checking Config", Err: err}
 	}
 	p.client = client
+	if p.telemetry, err = telemetry.NewProducer(cfg.TracerProvider, cfg.MeterProvider); err != nil {
+		client.Close()
+		return nil, &duplex.Error{Op: "producer: preparing telemetry", Err: err}
+	}
 	p.loops.Go(p.feed)
 	p.loops.Go(p.watchDeadlines)
 	p.loops.Go(p.runCallbacks)
@@ -114,13 +120,17 @@ func (p *Producer) Ping(ctx context.Context) error { return kafka.Ping(ctx, p.cl
 // ErrOutcomeUnknown, ever. Publishing from many goroutines at once is efficient:
 // their records travel together.
 func (p *Producer) Publish(ctx context.Context, r *kgo.Record) (duplex.Position, error) {
+	send := p.begin(ctx, r)
 	c := p.newCall()
 	pd, err := p.admit(ctx, r, mayWait, c, nil)
 	if err != nil {
 		p.calls.Put(c)
+		send.End(r, err)
 		return duplex.Position{}, err
 	}
-	return p.await(ctx, pd, c)
+	position, err := p.await(ctx, pd, c)
+	send.End(r, err)
+	return position, err
 }
 
 // PublishAsync sends r and returns as soon as it is taken over. done is called
@@ -134,6 +144,7 @@ func (p *Producer) Publish(ctx context.Context, r *kgo.Record) (duplex.Position,
 // callback must not call Publish or PublishAsync, which may wait for
 // room that only callbacks make; TryPublish is fine.
 func (p *Producer) PublishAsync(ctx context.Context, r *kgo.Record, done func(duplex.Position, error)) {
+	done = p.traced(p.begin(ctx, r), r, done)
 	if _, err := p.admit(ctx, r, mayWait, nil, done); err != nil {
 		p.refuse(r, err, done)
 	}
@@ -143,7 +154,11 @@ func (p *Producer) PublishAsync(ctx context.Context, r *kgo.Record, done func(du
 // returns [duplex.ErrBufferFull], and done is not called. It also returns what
 // can be said against the record at once.
 func (p *Producer) TryPublish(r *kgo.Record, done func(duplex.Position, error)) error {
-	_, err := p.admit(context.Background(), r, 0, nil, done)
+	send := p.begin(context.Background(), r)
+	_, err := p.admit(context.Background(), r, 0, nil, p.traced(send, r, done))
+	if err != nil {
+		send.End(r, err)
+	}
 	return err
 }
 
