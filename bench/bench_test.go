@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -59,11 +60,15 @@ func TestEveryWorkloadIsVerifiedAndReported(t *testing.T) {
 	_, summary, found = strings.Cut(summary, "| Duplex ÷ raw franz-go |")
 	require.True(t, found)
 	require.Contains(t, summary, "| handlers that wait × at once |")
+	summary, targets, found := strings.Cut(summary, "| asked for |")
+	require.True(t, found)
 	require.Equal(t, 3+len(workloads()), strings.Count(summary, "\n|"), summary)
-	arms := 0
+	arms, asked := 0, 0
 	for _, w := range workloads() {
 		arms += len(w.arms())
+		asked += len(w.targets())
 	}
+	require.Equal(t, 1+asked, strings.Count(targets, "\n|"), targets)
 	require.Equal(t, 2+arms, strings.Count(table, "\n|")+1, table)
 }
 
@@ -147,6 +152,82 @@ func TestReaderEndsWithTheLastRecord(t *testing.T) {
 	res, err := r.result()
 	require.NoError(t, err)
 	require.Equal(t, int64(3), res.Tally.Count)
+}
+
+func TestOrderOfKeysIsChecked(t *testing.T) {
+	t.Parallel()
+	record := func(key string, offset int64) *kgo.Record {
+		return &kgo.Record{Key: []byte(key), Offset: offset, Value: []byte("12345678")}
+	}
+	for name, test := range map[string]struct {
+		begin func(h *handled)
+		wrong int64
+	}{
+		"in order": {func(h *handled) {
+			h.handle(record("key-0", 0))
+			h.handle(record("key-1", 2))
+			h.handle(record("key-0", 1))
+		}, 0},
+		"backwards": {func(h *handled) {
+			h.handle(record("key-0", 1))
+			h.handle(record("key-0", 0))
+			h.handle(record("key-1", 2))
+		}, 1},
+		"twice": {func(h *handled) {
+			h.handle(record("key-0", 1))
+			h.handle(record("key-0", 1))
+			h.handle(record("key-1", 2))
+		}, 1},
+		"two at once": {func(h *handled) {
+			leave := h.enter(record("key-0", 0))
+			h.handle(record("key-0", 1))
+			leave()
+			h.handle(record("key-1", 2))
+			h.handle(record("key-1", 3))
+		}, 1},
+		"a foreign key": {func(h *handled) {
+			h.handle(record("key-x", 0))
+			h.handle(record("key-0", 1))
+			h.handle(record("key-1", 2))
+		}, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h := newHandled(spec{Workload: workload{Keys: 2}, Ends: []int64{3}, Verify: true}, func() {})
+			test.begin(h)
+			require.Equal(t, test.wrong, h.wrong.Load())
+			_, err := h.result()
+			if test.wrong == 0 {
+				require.NoError(t, err)
+				return
+			}
+			require.ErrorContains(t, err, "out of the order of its key")
+		})
+	}
+}
+
+func TestTargets(t *testing.T) {
+	t.Parallel()
+	all := float64(runtime.GOMAXPROCS(0))
+	require.Equal(t, "yes", target{against: armKgo, least: 0.4}.reached(0.4, 0))
+	require.Equal(t, "no", target{against: armKgo, least: 0.4}.reached(0.39, all))
+	require.Equal(t, "no", target{least: 0.9}.reached(0.89, all/2))
+	require.Equal(t, "CPU full", target{least: 0.9}.reached(0.5, all))
+	runs := func(seconds ...float64) []result {
+		var rs []result
+		for _, s := range seconds {
+			rs = append(rs, result{Seconds: s})
+		}
+		return rs
+	}
+	r := report{Rounds: 5, Workloads: []measured{{
+		Workload: workload{Name: "w", Kind: keyed, Records: 1000, Work: time.Millisecond, Flight: 1000, Rounds: 3}, // a million a second
+		Runs:     map[arm][]result{armDuplex: runs(0.001, 0.002, 0.004), armQueues: runs(0.004), armHash: runs(0.01)},
+	}}}
+	require.Contains(t, r.targets(), "| w | Concurrency ÷ work | 0.90 | 0.50 | no |")
+	require.Contains(t, r.targets(), "| w | queue per key | 1.10 | 2.00 | yes |")
+	require.Contains(t, r.markdown(), "Fewer rounds: w: 3.")
+	require.Empty(t, report{Workloads: []measured{{Workload: workload{Kind: consume}}}}.targets())
 }
 
 func TestRecordsAreTheSameEverywhereAndDiffer(t *testing.T) {

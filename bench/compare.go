@@ -32,6 +32,9 @@ func compare(ctx context.Context, o options, command string, out, talk io.Writer
 		if command != "all" && command != group || !o.only.MatchString(w.Name) {
 			continue
 		}
+		if command == "all" && o.only.String() == "" {
+			w.Rounds = w.roundsInAll()
+		}
 		runs, err := b.workload(ctx, w.scaled(o.Scale))
 		if err != nil {
 			return fmt.Errorf("%s: %w", w.Name, err)
@@ -69,7 +72,11 @@ func (b *bench) workload(ctx context.Context, w workload) (measured, error) {
 		return m, err
 	}
 	defer prepared.done()
-	for round := range b.Rounds + 1 {
+	rounds := b.Rounds
+	if w.Rounds > 0 {
+		rounds = min(rounds, w.Rounds)
+	}
+	for round := range rounds + 1 {
 		for _, a := range order(w, round) {
 			r, err := prepared.run(ctx, a, round == 0)
 			if err != nil {
@@ -81,8 +88,8 @@ func (b *bench) workload(ctx context.Context, w workload) (measured, error) {
 			} else {
 				m.Runs[a] = append(m.Runs[a], r)
 			}
-			fmt.Fprintf(b.talk, "%-20s round %d/%d %-12s %11s/s %7.2f CPU s/M%s\n",
-				w.Name, round, b.Rounds, a, thousands(float64(w.Records)/r.Seconds), r.CPUSeconds/float64(w.Records)*1e6, note)
+			fmt.Fprintf(b.talk, "%-20s round %d/%d %-19s %11s/s %7.2f CPU s/M%s\n",
+				w.Name, round, rounds, a, thousands(float64(w.Records)/r.Seconds), r.CPUSeconds/float64(w.Records)*1e6, note)
 		}
 	}
 	return m, nil
@@ -133,7 +140,7 @@ func (b *bench) prepareConsume(ctx context.Context, w workload) (prepared, error
 	want := newSource("", w).want(w.Records, (*tally).add)
 	return prepared{done: func() { b.cluster.remove(ctx, topic) }, run: func(ctx context.Context, a arm, verify bool) (result, error) {
 		s := b.spec(w, a)
-		s.Topic, s.Group, s.Ends, s.Verify = topic, s.Topic, ends, verify && a != armQueues && a != armHash
+		s.Topic, s.Group, s.Ends, s.Verify = topic, s.Topic, ends, verify
 		r, err := b.measure(ctx, s)
 		if err != nil {
 			return r, err

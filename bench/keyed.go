@@ -27,10 +27,15 @@ type handled struct {
 	ended   usage
 	stop    context.CancelFunc
 
-	// last is the highest offset seen of each key, and wrong how often it went back
-	// on the key's partition; nil in rounds that count.
-	last  []atomic.Int64
+	// keys are what is known of each key, and wrong how often a record began out of
+	// order, or while another of its key was at work; nil in rounds that count.
+	keys  []keyState
 	wrong atomic.Int64
+}
+
+type keyState struct {
+	next atomic.Int64 // one above the highest offset that began
+	busy atomic.Bool
 }
 
 type sharedTally struct {
@@ -45,7 +50,7 @@ func newHandled(s spec, stop context.CancelFunc) *handled {
 		h.left.Add(end)
 	}
 	if s.Verify {
-		h.last = make([]atomic.Int64, s.Workload.Keys)
+		h.keys = make([]keyState, s.Workload.Keys)
 	}
 	return h
 }
@@ -55,8 +60,8 @@ func (h *handled) handle(rec *kgo.Record) {
 		now := usageNow()
 		h.began.CompareAndSwap(nil, &now)
 	}
-	if h.last != nil {
-		h.check(rec)
+	if h.keys != nil {
+		defer h.enter(rec)()
 	}
 	if h.spec.Workload.Work > 0 {
 		time.Sleep(h.spec.Workload.Work) //nolint:forbidigo // this is the work: waiting for an answer
@@ -69,13 +74,22 @@ func (h *handled) handle(rec *kgo.Record) {
 	}
 }
 
-// check notes a record that begins before one of its key that is ahead of it, or
-// after one that is behind it.
-func (h *handled) check(rec *kgo.Record) {
-	key, err := strconv.Atoi(string(rec.Key[len("key-"):]))
-	if err != nil || h.last[key].Swap(rec.Offset+1) > rec.Offset {
+// enter notes a record that begins before one of its key that is ahead of it, or
+// together with one; what it returns ends the record.
+func (h *handled) enter(rec *kgo.Record) (leave func()) {
+	n, err := strconv.Atoi(string(rec.Key[len("key-"):]))
+	if err != nil {
+		h.wrong.Add(1)
+		return func() {}
+	}
+	key := &h.keys[n]
+	if key.busy.Swap(true) {
 		h.wrong.Add(1)
 	}
+	if key.next.Swap(rec.Offset+1) > rec.Offset {
+		h.wrong.Add(1)
+	}
+	return func() { key.busy.Store(false) }
 }
 
 func (h *handled) result() (result, error) {
@@ -84,7 +98,7 @@ func (h *handled) result() (result, error) {
 		return result{}, errors.New("ended before everything was handled")
 	}
 	if n := h.wrong.Load(); n > 0 {
-		return result{}, fmt.Errorf("%d records ran out of the order of their keys", n)
+		return result{}, fmt.Errorf("%d times a record began out of the order of its key, or together with another of it", n)
 	}
 	var res result
 	res.measure(*began, h.ended)

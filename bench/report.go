@@ -42,19 +42,37 @@ func spreadOf(runs []result, figure func(result) float64) spread {
 // markdown is a summary and the table, with the settings below them.
 func (r report) markdown() string {
 	var b strings.Builder
-	b.WriteString(r.summary() + "\n")
+	for _, part := range []string{r.summary(), r.targets()} {
+		if part != "" {
+			b.WriteString(part + "\n")
+		}
+	}
 	b.WriteString("| workload | arm | records/s (min–max) | × first | CPU s/M | × first | allocs/rec | RSS MB | goroutines | p50/p99 µs | broker CPU s/M |\n")
 	b.WriteString("|---|---|---|---|---|---|---|---|---|---|---|\n")
 	for _, m := range r.Workloads {
 		m.rows(&b)
 	}
 	fmt.Fprintf(&b, "\n%d rounds after one that does not count, arms by turns (A B C, C B A, …), each run a process of its own; medians. "+
-		"× first is the ratio of medians to the first arm in the same run; kgo control is raw kgo again and shows the noise.\n"+
-		"%d partitions, GOMAXPROCS %d, %s, %s.\n", r.Rounds, r.Partitions, runtime.GOMAXPROCS(0), runtime.Version(), r.Began.Format(time.DateOnly))
+		"× first is the ratio of medians to the first arm in the same run; kgo control is raw kgo again and shows the noise.%s\n"+
+		"%d partitions, GOMAXPROCS %d, %s, %s.\n", r.Rounds, r.fewer(), r.Partitions, runtime.GOMAXPROCS(0), runtime.Version(), r.Began.Format(time.DateOnly))
 	for _, s := range r.Settings {
 		fmt.Fprintf(&b, "- %s\n", s)
 	}
 	return b.String()
+}
+
+// fewer names the workloads that had fewer rounds than the others.
+func (r report) fewer() string {
+	var names []string
+	for _, m := range r.Workloads {
+		if n := m.Workload.Rounds; n > 0 && n < r.Rounds {
+			names = append(names, fmt.Sprintf("%s: %d", m.Workload.Name, n))
+		}
+	}
+	if len(names) == 0 {
+		return ""
+	}
+	return " Fewer rounds: " + strings.Join(names, "; ") + "."
 }
 
 // summary has the ratios of Duplex to raw kgo alone, and those of kgo to itself;
@@ -97,7 +115,7 @@ func (m measured) fastSummary(b *strings.Builder) {
 }
 
 func (m measured) waitingSummary(b *strings.Builder) {
-	possible := float64(m.Workload.Flight) / m.Workload.Work.Seconds()
+	possible := m.Workload.possible()
 	rate := m.median(armDuplex, m.rate)
 	fmt.Fprintf(b, "| %s | %s | %.2f | %.2f | %.2f | %.2f |\n", m.Workload.Name, thousands(rate), rate/possible, rate/m.median(armQueues, m.rate),
 		rate/m.median(armHash, m.rate), m.median(armDuplex, cpuSeconds)/m.median(armQueues, cpuSeconds))

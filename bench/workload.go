@@ -28,7 +28,7 @@ func settings() []string {
 		"sync: kgo.ProduceSync with linger 0; Duplex's Publish as it is",
 		"consume: group, read_committed, fetches of at most " + strconv.Itoa(fetchMax>>20) + " MiB, commits every " + commitEvery.String() +
 			"; kgo handles on its poll goroutine, Duplex ByPartition with HandleRecord",
-		"keys: at random, as many as the name says, handlers do next to nothing; kgo handles on its poll goroutine, Duplex ByKey",
+		"keys: at random (splitmix64 of the record's number, the same in every run), as many as the name says, handlers do next to nothing; kgo handles on its poll goroutine, Duplex ByKey",
 		"work: handlers sleep; queue per key and hash to workers are written by hand on raw kgo, as many handlers at once, and keep no" +
 			" account of what is finished: offsets are committed as they are polled",
 	}
@@ -55,6 +55,21 @@ type workload struct {
 	Keys   int           `json:"keys,omitempty"`
 	Work   time.Duration `json:"work,omitempty"`
 	Flight int           `json:"flight,omitempty"`
+	// Rounds that count are at most so many, where it is not 0.
+	Rounds int `json:"rounds,omitempty"`
+}
+
+// roundsInAll keeps a run of everything short: workloads with keys are many. Asked
+// for by name they have all rounds.
+func (w workload) roundsInAll() int {
+	switch {
+	case w.Kind != keyed:
+		return 0
+	case w.Work == 0:
+		return 3
+	default:
+		return 1
+	}
 }
 
 // reads reports whether the workload is about reading.
@@ -85,6 +100,7 @@ func workloads() []workload {
 		{Name: "work 1 ms × 1,000", Kind: keyed, Bytes: 100, Records: 2_000_000, Keys: 100_000, Work: time.Millisecond, Flight: 1000},
 		{Name: "work 10 ms × 1,000", Kind: keyed, Bytes: 100, Records: 300_000, Keys: 100_000, Work: 10 * time.Millisecond, Flight: 1000},
 		{Name: "work 100 ms × 1,000", Kind: keyed, Bytes: 100, Records: 30_000, Keys: 100_000, Work: 100 * time.Millisecond, Flight: 1000},
+		{Name: "work 1 ms × 10,000", Kind: keyed, Bytes: 100, Records: 2_000_000, Keys: 1_000_000, Work: time.Millisecond, Flight: 10_000},
 		{Name: "work 10 ms × 10,000", Kind: keyed, Bytes: 100, Records: 2_000_000, Keys: 1_000_000, Work: 10 * time.Millisecond, Flight: 10_000},
 		{Name: "work 100 ms × 10,000", Kind: keyed, Bytes: 100, Records: 300_000, Keys: 1_000_000, Work: 100 * time.Millisecond, Flight: 10_000},
 	}
