@@ -56,7 +56,8 @@ func TestTelemetryFromPublishToHandler(t *testing.T) {
 			}
 			mu.Lock()
 			defer mu.Unlock()
-			if handled++; handled == 5 {
+			handled++
+			if handled == 5 {
 				require.NoError(t, reader.Collect(context.WithoutCancel(ctx), &during))
 				stop()
 			}

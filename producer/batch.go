@@ -59,7 +59,7 @@ func (b *batch) await(ctx context.Context) []Result {
 	}
 	for i, send := range b.sends {
 		if b.records[i] != nil {
-			send.End(b.records[i], b.results[i].Err)
+			send.End(b.records[i], b.results[i].Err) //nolint:contextcheck // the span began with it
 		}
 	}
 	return b.results

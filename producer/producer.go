@@ -125,11 +125,11 @@ func (p *Producer) Publish(ctx context.Context, r *kgo.Record) (duplex.Position,
 	pd, err := p.admit(ctx, r, mayWait, c, nil)
 	if err != nil {
 		p.calls.Put(c)
-		send.End(r, err)
+		send.End(r, err) //nolint:contextcheck // the span began with it
 		return duplex.Position{}, err
 	}
 	position, err := p.await(ctx, pd, c)
-	send.End(r, err)
+	send.End(r, err) //nolint:contextcheck // the span began with it
 	return position, err
 }
 
@@ -144,7 +144,7 @@ func (p *Producer) Publish(ctx context.Context, r *kgo.Record) (duplex.Position,
 // callback must not call Publish or PublishAsync, which may wait for
 // room that only callbacks make; TryPublish is fine.
 func (p *Producer) PublishAsync(ctx context.Context, r *kgo.Record, done func(duplex.Position, error)) {
-	done = p.traced(p.begin(ctx, r), r, done)
+	done = p.traced(p.begin(ctx, r), r, done) //nolint:contextcheck // the span began with it
 	if _, err := p.admit(ctx, r, mayWait, nil, done); err != nil {
 		p.refuse(r, err, done)
 	}
