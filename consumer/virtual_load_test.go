@@ -225,3 +225,27 @@ func TestVirtualMiddlewareAndTimeout(t *testing.T) {
 		require.NoError(t, m.halt())
 	})
 }
+
+// A member whose only partition is blocked still hears what is wrong with the group.
+func TestVirtualBlockedMemberHearsOfTheGroup(t *testing.T) {
+	inWorld(t, 1, func(t *testing.T, w *world) {
+		w.publish(0, 0, 20_000)
+		hang := make(chan struct{})
+		m := w.start(consumer.Config{MaxLoaded: 1000, DrainTimeout: time.Second, Handlers: handle(func(context.Context, *kgo.Record) error {
+			<-hang
+			return nil
+		})})
+		eventually(t, time.Minute, "a full share", func() bool {
+			st := m.c.Status()
+			return len(st.Partitions) == 1 && st.Partitions[0].Paused
+		})
+		w.kafka.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Heartbeat, kmsg.JoinGroup}, Err: kerr.GroupAuthorizationFailed, Count: -1})
+		select {
+		case <-m.done:
+		case <-time.After(5 * time.Minute):
+			require.Fail(t, "Run did not end")
+		}
+		require.ErrorIs(t, m.err, duplex.ErrUnauthorized)
+		close(hang)
+	})
+}
