@@ -13,8 +13,8 @@ import (
 // itself only as far as one answer per broker, so not polling for a moment is
 // enough as long as every partition has something to do: a pause would throw away
 // what is fetched already (engine rules 8 and 18). When a partition has run dry
-// while others stay over their share for longer than hold, or when that lasts, these
-// are paused, and the rest goes on.
+// while others stay over their share for longer than hold, these are paused, and
+// the rest goes on.
 type flow struct {
 	client *kgo.Client
 	dry    func() bool   // some partition has nothing loaded
@@ -26,12 +26,7 @@ type flow struct {
 	paused  atomic.Int64  // how often a partition was paused
 }
 
-const (
-	hold = 20 * time.Millisecond
-	// holdMost is how long nothing is polled at the most: polls also tell what is
-	// wrong with the group.
-	holdMost = time.Second
-)
+const hold = 20 * time.Millisecond
 
 func newFlow(client *kgo.Client, dry func() bool) *flow {
 	return &flow{client: client, dry: dry, room: make(chan struct{}, 1), wanted: make(chan struct{}, 1), resumes: map[string][]int32{}}
@@ -77,7 +72,7 @@ func (f *flow) await(ctx context.Context, over []*assignment) {
 	if over = stillOver(over); len(over) == 0 {
 		return
 	}
-	began, timer := time.Now(), time.NewTimer(hold)
+	timer := time.NewTimer(hold)
 	defer timer.Stop()
 	for len(over) > 0 {
 		select {
@@ -86,7 +81,7 @@ func (f *flow) await(ctx context.Context, over []*assignment) {
 		case <-f.room:
 			over = stillOver(over)
 		case <-timer.C:
-			if f.dry() || time.Since(began) > holdMost {
+			if f.dry() {
 				f.pause(over)
 				return
 			}

@@ -2,6 +2,8 @@ package consumer
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -148,6 +150,14 @@ func (e *engine) closeAssignment(a *assignment, cause error) {
 	if running {
 		e.ghosts[place{a.topic, a.partition}] = a
 	}
+}
+
+// formerAtWork returns the assignments that are closed and whose handlers have not
+// returned.
+func (e *engine) formerAtWork() []*assignment {
+	e.mu.RLock()
+	defer e.mu.RUnlock()
+	return slices.Collect(maps.Values(e.ghosts))
 }
 
 // laid forgets a ghost whose handler has returned.

@@ -33,7 +33,7 @@ func (e *engine) stop(ctx context.Context) (stuck, uncommitted error) {
 	for _, a := range assignments {
 		a.halt(haltEnding)
 	}
-	busy := endWork(assignments, e.cfg.DrainTimeout, ErrStopping)
+	busy := endWork(append(assignments, e.formerAtWork()...), e.cfg.DrainTimeout, ErrStopping)
 	stuck = handlersStuck(busy, e.cfg.DrainTimeout)
 	if err := e.committer.commitUntilAcked(e.all(), commitGrace); err != nil { //nolint:contextcheck // the last commit has a bound of its own
 		uncommitted = fmt.Errorf("consumer: stopping: the last offsets are not committed, so finished records will be repeated: %w", err)

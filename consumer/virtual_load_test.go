@@ -243,7 +243,7 @@ func TestVirtualBlockedMemberHearsOfTheGroup(t *testing.T) {
 		select {
 		case <-m.done:
 		case <-time.After(5 * time.Minute):
-			require.Fail(t, "Run did not end")
+			require.Fail(t, "Run did not end", "%+v", m.c.Status())
 		}
 		require.ErrorIs(t, m.err, duplex.ErrUnauthorized)
 		close(hang)
