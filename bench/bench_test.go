@@ -82,6 +82,14 @@ func TestMemoryIsWatched(t *testing.T) {
 	require.Equal(t, 4, strings.Count(out.String(), "| 100.0 k |"), out.String())
 }
 
+func TestTakeoverIsMeasured(t *testing.T) {
+	var out, talk bytes.Buffer
+	args := []string{"takeover", "-brokers", strings.Join(fake(t), ","), "-scale", "0.01", "-rounds", "1"}
+	require.NoError(t, run(t.Context(), args, strings.NewReader(""), &out, &talk), talk.String())
+	require.Regexp(t, `\| kgo \| 10\.0 k \| [\d.]+ \(.*\| 10001 \|`, out.String())
+	require.Regexp(t, `\| duplex \| 10\.0 k \| [\d.]+ \(.*\| 5 \|.*\| 0 \|`, out.String())
+}
+
 func TestLossRepeatsAndDamageVoidARun(t *testing.T) {
 	c, err := connect(t.Context(), fake(t))
 	require.NoError(t, err)

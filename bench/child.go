@@ -94,6 +94,8 @@ func (s spec) run(ctx context.Context) (r result, err error) {
 		r, err = runConsume(ctx, s)
 	case keyed:
 		r, err = runKeyed(ctx, s)
+	case takeover:
+		r, err = runTakeover(ctx, s)
 	default:
 		err = fmt.Errorf("unknown kind %q", s.Workload.Kind)
 	}

@@ -102,7 +102,10 @@ type prepared struct {
 }
 
 func (b *bench) prepare(ctx context.Context, w workload) (prepared, error) {
-	if w.reads() {
+	switch {
+	case w.Kind == takeover:
+		return b.prepareTakeover(ctx, w)
+	case w.reads():
 		return b.prepareConsume(ctx, w)
 	}
 	want := newSource("", w).want(w.Records, (*tally).addAll)

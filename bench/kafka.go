@@ -69,10 +69,14 @@ func (c *cluster) ends(ctx context.Context, topic string, partitions int) ([]int
 
 // fill publishes the first n records of the workload.
 func (c *cluster) fill(ctx context.Context, topic string, w workload) error {
-	from := newSource(topic, w)
+	return c.publish(ctx, w.Records, newSource(topic, w).record)
+}
+
+// publish publishes n records and waits until they are acknowledged.
+func (c *cluster) publish(ctx context.Context, n int, record func(i int) *kgo.Record) error {
 	var a acks
-	for i := range w.Records {
-		c.client.Produce(ctx, from.record(i), func(_ *kgo.Record, err error) { a.done(err) })
+	for i := range n {
+		c.client.Produce(ctx, record(i), func(_ *kgo.Record, err error) { a.done(err) })
 	}
 	if err := c.client.Flush(ctx); err != nil {
 		return err

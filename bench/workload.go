@@ -41,6 +41,8 @@ const (
 	blocked kind = "sync"
 	consume kind = "consume"
 	keyed   kind = "keyed" // consume by key
+
+	takeover kind = "takeover"
 )
 
 // workload is one line of the comparison.
@@ -78,6 +80,8 @@ func (w workload) reads() bool { return w.Kind == consume || w.Kind == keyed }
 // arms are who takes part; the first one is what the others are compared with.
 func (w workload) arms() []arm {
 	switch {
+	case w.Kind == takeover:
+		return []arm{armKgo, armDuplex}
 	case w.Kind != keyed:
 		return []arm{armKgo, armDuplex, armControl}
 	case w.Work == 0:
