@@ -255,3 +255,39 @@ func TestVirtualHopsSurviveStopAndCrash(t *testing.T) {
 		})
 	}
 }
+
+// What waits in a retry topic is never skipped, wherever a new group begins.
+func TestVirtualRetryTopicIsReadFromItsBeginning(t *testing.T) {
+	inHopWorld(t, func(t *testing.T, w *world) {
+		cl := w.client()
+		require.NoError(t, cl.ProduceSync(t.Context(), &kgo.Record{
+			Topic: "retry", Value: []byte("20"), Headers: []kgo.RecordHeader{{Key: "attempts", Value: []byte("2")}},
+		}).FirstErr())
+		cl.Close()
+		rs := newRuns()
+		m := w.start(consumer.Config{Failures: testPolicy{}, StartOffset: consumer.StartLatest(), Handlers: rs.failing()})
+		eventually(t, 2*time.Minute, "it ran", func() bool { return len(rs.all(20)) == 1 })
+		require.Equal(t, "retry", rs.all(20)[0].topic)
+		require.Equal(t, 3, rs.all(20)[0].attempt)
+		require.NoError(t, m.halt())
+	})
+}
+
+// A record whose hop was refused when its consumer died goes on counting.
+func TestVirtualAttemptsOfARefusedHopSurviveACrash(t *testing.T) {
+	inHopWorld(t, func(t *testing.T, w *world) {
+		w.publish(0, 0, 11)
+		refused := w.kafka.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Err: kerr.TopicAuthorizationFailed, Count: -1})
+		rs := newRuns()
+		a := w.start(consumer.Config{Failures: testPolicy{}, Handlers: rs.failing()})
+		eventually(t, 10*time.Second, "the failure", func() bool { return len(rs.all(10)) == 1 })
+		time.Sleep(10 * time.Second) // and a commit
+		a.crash()
+		_ = a.halt()
+		refused.Remove()
+		b := w.start(consumer.Config{Failures: testPolicy{}, Handlers: rs.failing()})
+		eventually(t, 2*time.Minute, "it ran again", func() bool { return len(rs.all(10)) == 2 })
+		require.Equal(t, run{"orders", 2, rs.all(10)[1].at}, rs.all(10)[1])
+		require.NoError(t, b.halt())
+	})
+}
