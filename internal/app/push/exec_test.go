@@ -186,9 +186,15 @@ func TestHandlerTimeoutStopsACommandAndWhatItStarted(t *testing.T) {
 
 func TestCommandMayTidyUpWhenItIsTold(t *testing.T) {
 	t.Parallel()
-	b := orders(t, 1, order("k", "v"))
-	p := executeAll(t, b, `[ $KAFKA_ATTEMPT = 1 ] || exit 0; trap 'sleep 0.3; echo tidy; exit 3' TERM; sleep 100 & wait`, "--handler-timeout", "300ms")
-	require.Equal(t, "tidy\n", p.Stdout.String())
+	tidy := `trap 'sleep 0.3; echo tidy; exit 3' TERM; sleep 100 & wait`
+	for name, cmd := range map[string]string{"the shell itself": tidy, "what it started, and it ends at once": "(" + tidy + "); true"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := orders(t, 1, order("k", "v"))
+			p := executeAll(t, b, `[ $KAFKA_ATTEMPT = 1 ] || exit 0; `+cmd, "--handler-timeout", "300ms")
+			require.Equal(t, "tidy\n", p.Stdout.String())
+		})
+	}
 }
 
 func TestWhatACommandLeavesBehindIsEnded(t *testing.T) {
@@ -235,6 +241,35 @@ func TestOutputOfACommandStaysInOnePiece(t *testing.T) {
 	for i := range 12 {
 		require.Equal(t, i%3*30000+100, count[strconv.Itoa(i)])
 	}
+}
+
+// untilGo is what a command runs to wait until the test lets it go on.
+func untilGo(t *testing.T) (wait string, letGo func()) {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "go")
+	return "while [ ! -e " + file + " ]; do sleep 0.01; done", func() { require.NoError(t, os.WriteFile(file, nil, 0o600)) }
+}
+
+func TestCommandThatHasWrittenALittleHoldsUpNobody(t *testing.T) {
+	t.Parallel()
+	b := orders(t, 1, orderRecords("a", "b")...)
+	wait, letGo := untilGo(t)
+	p := execute(t, b, `echo "$KAFKA_KEY"; [ "$KAFKA_KEY" = b ] || `+wait, "--until-end")
+	require.Eventually(t, func() bool { return p.Stdout.String() == "b\n" }, soon, 5*time.Millisecond, p.Stdout.String())
+	letGo()
+	require.Zero(t, p.Wait(), p.Stderr.String())
+	require.Equal(t, "b\na\n", p.Stdout.String())
+}
+
+func TestLargeOutputIsNotHeldBack(t *testing.T) {
+	t.Parallel()
+	b := orders(t, 1, order("k", "v"))
+	wait, letGo := untilGo(t)
+	p := execute(t, b, `head -c 3000000 /dev/zero | tr '\0' x; `+wait+`; echo end`, "--until-end")
+	require.Eventually(t, func() bool { return len(p.Stdout.String()) == 3_000_000 }, soon, 20*time.Millisecond)
+	letGo()
+	require.Zero(t, p.Wait(), p.Stderr.String())
+	require.Equal(t, strings.Repeat("x", 3_000_000)+"end\n", p.Stdout.String())
 }
 
 func TestManyHeaders(t *testing.T) {
