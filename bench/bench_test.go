@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"runtime"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -27,12 +28,6 @@ func TestMain(m *testing.M) {
 			os.Exit(1)
 		}
 		os.Exit(0)
-	}
-	// Under the race detector a process sleeps for a second when it ends, unless told
-	// otherwise; a hundred children would take minutes.
-	if err := os.Setenv("GORACE", strings.TrimSpace(os.Getenv("GORACE")+" atexit_sleep_ms=0")); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(1)
 	}
 	goleak.VerifyTestMain(m)
 }
@@ -94,6 +89,31 @@ func TestTakeoverIsMeasured(t *testing.T) {
 	require.NoError(t, run(t.Context(), args, strings.NewReader(""), &out, &talk), talk.String())
 	require.Regexp(t, `\| kgo \| 10\.0 k \| [\d.]+ \(.*\| 10001 \|`, out.String())
 	require.Regexp(t, `\| duplex \| 10\.0 k \| [\d.]+ \(.*\| 5 \|.*\| 0 \|`, out.String())
+}
+
+// What things cost is asked of full runs; so few of them cost more each.
+func TestFootprintsAreMeasured(t *testing.T) {
+	var out bytes.Buffer
+	require.NoError(t, run(t.Context(), []string{"footprint", "-scale", "0.01"}, strings.NewReader(""), &out, io.Discard))
+	each := func(what string) (heap, stack float64) {
+		_, row, found := strings.Cut(out.String(), "| "+what)
+		require.True(t, found, out.String())
+		cells := strings.Split(row, "|")
+		heap, err := strconv.ParseFloat(strings.TrimSpace(cells[2]), 64)
+		require.NoError(t, err)
+		stack, err = strconv.ParseFloat(strings.TrimSpace(cells[4]), 64)
+		require.NoError(t, err)
+		return heap, stack
+	}
+	heap, stack := each("key at work")
+	require.InDelta(t, 1500, heap, 1400, "a goroutine, a context and a lane")
+	require.Greater(t, stack, 1000.0, "a goroutine each")
+	heap, _ = each("key that failed and waits")
+	require.InDelta(t, 1000, heap, 950, "a lane")
+	heap, _ = each("key that was at work and is idle")
+	require.Less(t, heap, 500.0)
+	heap, _ = each("partition of Duplex")
+	require.Positive(t, heap)
 }
 
 func TestLossRepeatsAndDamageVoidARun(t *testing.T) {

@@ -49,6 +49,8 @@ type result struct {
 	Latency    *latency `json:"latency,omitempty"`
 	Tally      tally    `json:"tally"`             // of what a consumer handled, or a producer got acknowledged
 	Samples    []sample `json:"samples,omitempty"` // taken while it was measured
+	// Footprints are what things cost, where that was asked.
+	Footprints []footprint `json:"footprints,omitempty"`
 	// BrokerCPU is filled in by the parent.
 	BrokerCPU float64 `json:"brokerCPUSeconds,omitempty"`
 
@@ -96,6 +98,12 @@ func (s spec) run(ctx context.Context) (r result, err error) {
 		r, err = runKeyed(ctx, s)
 	case takeover:
 		r, err = runTakeover(ctx, s)
+	case footprintWork:
+		r, err = runFootprintWork(ctx, s)
+	case footprintWait:
+		r, err = runFootprintWait(ctx, s)
+	case footprintPartition:
+		r, err = runFootprintPartition(ctx, s)
 	default:
 		err = fmt.Errorf("unknown kind %q", s.Workload.Kind)
 	}

@@ -1,6 +1,6 @@
 // Command bench measures Duplex beside raw franz-go on one broker, in one run.
 //
-//	go -C bench run . [produce|consume|all|memory|takeover] [-brokers host:port] [-rounds 5] [-json]
+//	go -C bench run . [produce|consume|all|memory|footprint|takeover] [-brokers host:port] [-rounds 5] [-json]
 //
 // README.md has the method. Each arm of each round is a process of its own: this
 // program starts itself again with the word child and a spec on standard input.
@@ -61,10 +61,12 @@ func run(ctx context.Context, args []string, in io.Reader, out, talk io.Writer) 
 		return compare(ctx, o, command, out, talk)
 	case "memory":
 		return watchMemory(ctx, o, out, talk)
+	case "footprint":
+		return measureFootprints(ctx, o, out, talk)
 	case "takeover":
 		return measureTakeover(ctx, o, out, talk)
 	default:
-		return fmt.Errorf("unknown command %q: want produce, consume, all, memory or takeover", command)
+		return fmt.Errorf("unknown command %q: want produce, consume, all, memory, footprint or takeover", command)
 	}
 }
 

@@ -43,6 +43,10 @@ const (
 	keyed   kind = "keyed" // consume by key
 
 	takeover kind = "takeover"
+
+	footprintWork      kind = "keys at work"
+	footprintWait      kind = "keys that wait"
+	footprintPartition kind = "partitions"
 )
 
 // workload is one line of the comparison.
