@@ -56,6 +56,7 @@ type group struct {
 	members  []*member // that are at work
 	joined   int
 	watching func() // ends the watch of commits
+	value    func() []byte
 }
 
 // member is one process.
@@ -70,6 +71,7 @@ type member struct {
 func newGroup(t *testing.T, c duplex.Cluster) *group {
 	t.Helper()
 	g := &group{t: t, cluster: c, dir: t.TempDir()}
+	g.value = func() []byte { return []byte(strings.Repeat("departure ", 10)) }
 	g.recorder = g.record("test")
 	g.defaults = memberSettings{
 		Brokers: c.Brokers, Topic: newTopic(t, c, groupPartitions), Group: unique(t), Concurrency: 64,
@@ -217,8 +219,7 @@ func (m *member) gone() {
 
 // finished counts the records that the member has finished so far.
 func (m *member) finished() int {
-	text, err := os.ReadFile(filepath.Join(m.group.dir, m.name))
-	require.NoError(m.group.t, err)
+	text, _ := os.ReadFile(filepath.Join(m.group.dir, m.name)) // it is not there at first
 	return strings.Count(string(text), `"kind":"finished"`)
 }
 
@@ -245,7 +246,7 @@ func (g *group) publish(rate int) *publishing {
 		began := time.Now()
 		for i := 0; ctx.Err() == nil; {
 			for due := int(time.Since(began) * time.Duration(rate) / time.Second); i < due; i++ {
-				p.send(cl, recorder, fmt.Sprintf("key-%d", i%groupKeys), int64(i)+1)
+				p.send(cl, recorder, spread(i), int64(i)+1)
 			}
 			select {
 			case <-tick.C:
@@ -265,7 +266,7 @@ func (g *group) publish(rate int) *publishing {
 }
 
 func (p *publishing) send(cl *producer.Producer, recorder *hist.Recorder, key string, seq int64) {
-	r := &kgo.Record{Topic: p.group.defaults.Topic, Key: []byte(key), Value: []byte(value)}
+	r := &kgo.Record{Topic: p.group.defaults.Topic, Key: []byte(key), Value: p.group.value()}
 	p.sent.Add(1)
 	cl.PublishAsync(context.Background(), r, func(at duplex.Position, err error) {
 		e := hist.Of(r, "", 0)
@@ -281,8 +282,8 @@ func (p *publishing) send(cl *producer.Producer, recorder *hist.Recorder, key st
 	})
 }
 
-// value is what records hold.
-var value = strings.Repeat("departure ", 10)
+// spread gives the i-th record one of the keys.
+func spread(i int) string { return fmt.Sprintf("key-%d", i%groupKeys) }
 
 // publishAll publishes n records with the given key each, and waits until all are
 // acknowledged.
@@ -375,6 +376,26 @@ func (g *group) pass(d time.Duration) {
 			}
 		}
 	}
+}
+
+// events are those of the recorders whose names begin so, each one's in their
+// order: "m" for the members.
+func (g *group) events(prefix string) (all []hist.Event) {
+	g.t.Helper()
+	for _, path := range g.files {
+		if !strings.HasPrefix(filepath.Base(path), prefix) {
+			continue
+		}
+		text, err := os.ReadFile(path)
+		require.NoError(g.t, err)
+		for line := range strings.Lines(string(text)) {
+			var e hist.Event
+			if json.Unmarshal([]byte(line), &e) == nil { // the last line of one that was killed may be half
+				all = append(all, e)
+			}
+		}
+	}
+	return all
 }
 
 // gapsOf lists the longest gap of each partition.

@@ -30,8 +30,8 @@ const (
 	sessionTimeout = 6 * time.Second
 	// commitInterval is that of members, the default.
 	commitInterval = time.Second
-	// waitingKeys is how the keys begin whose records fail at first, and then wait
-	// for as long as memberSettings.Wait says.
+	// waitingKeys is how the keys begin whose first record fails at first, and then
+	// waits for as long as memberSettings.Wait says.
 	waitingKeys = "waits-"
 )
 
@@ -46,7 +46,7 @@ type memberSettings struct {
 	WorkLeast     time.Duration // what a handler takes,
 	WorkMost      time.Duration // by the hash of the offset
 	FailPercent   uint32        // first attempts that fail, by the same hash
-	Wait          time.Duration
+	Wait          time.Duration // after a failure, for the keys that begin with waitingKeys
 	MaxLoaded     int
 	MaxBytes      int64
 	RetryMax      time.Duration
@@ -59,6 +59,7 @@ type memberProcess struct {
 	consumer *consumer.Consumer
 	failing  atomic.Bool // every handler fails
 	working  sync.Once
+	waited   sync.Map // the keys that waited
 }
 
 // TestMemberProcess is a program for the fault tests: a member of a group that
@@ -162,7 +163,8 @@ func (m *memberProcess) verdict(r *kgo.Record, luck uint32, attempt int) (wait t
 	case m.failing.Load():
 		return 0, true
 	case strings.HasPrefix(string(r.Key), waitingKeys):
-		return s.Wait, attempt == 1
+		_, again := m.waited.LoadOrStore(string(r.Key), true)
+		return s.Wait, attempt == 1 && !again
 	default:
 		return time.Duration(1+luck%50) * time.Millisecond, attempt == 1 && luck/7%percent < s.FailPercent
 	}
