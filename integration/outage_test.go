@@ -1,0 +1,138 @@
+package integration
+
+import (
+	"math"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	hist "github.com/duplex-go/duplex/internal/history"
+)
+
+const (
+	outageMembers = 3
+	outageRate    = 1_000
+)
+
+// C1–C6, C9: the broker that leads a partition dies and comes back.
+func TestLeaderOfAPartitionIsKilled(t *testing.T) {
+	brokerKilled(t, func(c *kafkaCluster, g *group) *kafkaNode { return c.leader(t, g.defaults.Topic, 0) })
+}
+
+// C1–C6, C9: the broker that keeps the group dies and comes back.
+func TestCoordinatorOfTheGroupIsKilled(t *testing.T) {
+	brokerKilled(t, func(c *kafkaCluster, g *group) *kafkaNode { return c.coordinator(t, g.defaults.Group) })
+}
+
+func brokerKilled(t *testing.T, which func(*kafkaCluster, *group) *kafkaNode) {
+	c := threeNodes(t)
+	g := newGroup(t, c.Cluster())
+	for range outageMembers {
+		g.join()
+	}
+	load := g.publish(outageRate)
+	g.working()
+	g.pass(3 * time.Second)
+	victim := which(c, g)
+	victim.Kill(t)
+	g.pass(shortOr(10*time.Second, time.Minute))
+	victim.Start(t)
+	c.inSync(t)
+	g.pass(3 * time.Second)
+	load.stop()
+	g.drained(groupPatience)
+	// Nobody left the group, so nothing is handled again.
+	report := g.check(hist.Allow{})
+	t.Logf("longest gap of each partition: %s", gapsOf(report))
+}
+
+// C1–C6: a member is cut off from all brokers for several sessions. It stops before
+// the next owner of its partitions starts, and comes back as one of the group.
+func TestMemberIsCutOff(t *testing.T) {
+	g := newGroup(t, threeNodes(t).Cluster())
+	for range outageMembers - 1 {
+		g.join()
+	}
+	cut := g.join(func(s *memberSettings) { s.Gate = behindGate })
+	load := g.publish(outageRate)
+	g.working()
+	g.pass(3 * time.Second)
+	g.note(hist.Cut, cut.name)
+	began := time.Now()
+	cut.gate.shut()
+	g.pass(shortOr(30*time.Second, time.Minute))
+	g.note(hist.Healed, cut.name)
+	cut.gate.unshut()
+	healed := cut.finished()
+	require.Eventually(t, func() bool { return cut.finished() > healed }, groupPatience, 100*time.Millisecond, "it does not come back")
+	load.stop()
+	g.drained(groupPatience)
+	g.check(hist.Allow{Forget: uncommitted, Repeats: math.MaxInt, Repeat: unheard(cut, began)})
+	require.Positive(t, g.takenOver(cut, began), "it was cut off, and kept its partitions")
+}
+
+// C1, C2, C4–C6: a member is stopped in its tracks for longer than its session. The
+// handlers that were at work in it may overlap with the next owner's, and that is
+// all.
+func TestMemberIsFrozen(t *testing.T) {
+	g := newGroup(t, threeNodes(t).Cluster())
+	for range outageMembers - 1 {
+		g.join()
+	}
+	frozen := g.join()
+	load := g.publish(outageRate)
+	g.working()
+	g.pass(3 * time.Second)
+	g.note(hist.Frozen, frozen.name)
+	began := time.Now()
+	frozen.signal(t, syscall.SIGSTOP)
+	g.pass(shortOr(2*sessionTimeout, 10*sessionTimeout))
+	before := frozen.finished()
+	g.note(hist.Thawed, frozen.name)
+	frozen.signal(t, syscall.SIGCONT)
+	g.pass(thaw)
+	stale := frozen.finished() - before
+	require.Eventually(t, func() bool { return frozen.finished() > before+stale }, groupPatience, 100*time.Millisecond, "it does not come back")
+	load.stop()
+	g.drained(groupPatience)
+	report := g.check(hist.Allow{Forget: uncommitted, Thaw: thaw, Repeats: math.MaxInt, Repeat: unheard(frozen, began)})
+	t.Logf("%d runs overlapped with one of the frozen member", report.Excused)
+	require.Positive(t, g.takenOver(frozen, began), "it was frozen, and kept its partitions")
+}
+
+// thaw is how long a member may take to notice that it was frozen.
+const thaw = time.Second
+
+// takenOver counts the partitions in which m finished records before that time, and
+// others did after it.
+func (g *group) takenOver(m *member, since time.Time) int {
+	g.t.Helper()
+	had, taken := map[int32]bool{}, map[int32]bool{}
+	events := g.events("m")
+	for _, e := range events {
+		if e.Kind == hist.Finished && e.Member == m.name && e.At < since.UnixNano() {
+			had[e.Partition] = true
+		}
+	}
+	for _, e := range events {
+		if e.Kind == hist.Finished && e.Member != m.name && e.At > since.UnixNano() && had[e.Partition] {
+			taken[e.Partition] = true
+		}
+	}
+	return len(taken)
+}
+
+// unheard says which records may be repeated after a member could not be heard:
+// those that it had a part in, from shortly before.
+func unheard(m *member, since time.Time) func(hist.Repeat) bool {
+	return func(r hist.Repeat) bool {
+		for _, run := range r.Runs {
+			if run.Member == m.name && run.At.After(since.Add(-uncommitted)) {
+				return true
+			}
+		}
+		return false
+	}
+}
