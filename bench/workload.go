@@ -72,7 +72,7 @@ func (w workload) roundsInAll() int {
 	case w.Kind != keyed:
 		return 0
 	case w.Work == 0:
-		return 3
+		return 2
 	default:
 		return 1
 	}
