@@ -2,6 +2,8 @@ package telemetry_test
 
 import (
 	"context"
+	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -134,4 +136,30 @@ func TestEnvironmentOfAProcess(t *testing.T) {
 	})(t.Context(), record("traceparent", parent, "tracestate", "a=b")))
 	sc := l.spans.Ended()[0].SpanContext()
 	require.ElementsMatch(t, []string{"TRACEPARENT=00-" + sc.TraceID().String() + "-" + sc.SpanID().String() + "-01", "TRACESTATE=a=b"}, got)
+}
+
+func TestWhatIsReadOfHeadersIsBounded(t *testing.T) {
+	t.Parallel()
+	l := newLab()
+	limits := sdktrace.NewSpanLimits()
+	limits.LinkCountLimit = -1 // so that nobody else bounds them
+	l.tracer = sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(l.spans), sdktrace.WithRawSpanLimits(limits))
+	c := l.consumer(t, duplex.Status{})
+	var batch []*kgo.Record
+	for i := range 1000 {
+		batch = append(batch, record("traceparent", fmt.Sprintf("00-0af7651916cd43dd8448eb211c80319c-%016x-01", i+1)))
+	}
+	require.NoError(t, c.WrapBatch("orders", func(context.Context, []*kgo.Record) error { return nil })(t.Context(), batch))
+	require.Len(t, l.spans.Ended()[0].Links(), 128)
+
+	var members []string
+	for i := range 20 {
+		members = append(members, fmt.Sprintf("k%d=%s", i, strings.Repeat("x", 200)))
+	}
+	long := record("traceparent", parent, "tracestate", strings.Join(members, ","))
+	require.NoError(t, c.Wrap("orders", handled)(t.Context(), long))
+	require.Zero(t, l.spans.Ended()[1].Links()[0].SpanContext.TraceState().Len(), "OpenTelemetry would have taken it")
+	fits := record("traceparent", parent, "tracestate", strings.Join(members[:5], ","))
+	require.NoError(t, c.Wrap("orders", handled)(t.Context(), fits))
+	require.Equal(t, 5, l.spans.Ended()[2].Links()[0].SpanContext.TraceState().Len())
 }

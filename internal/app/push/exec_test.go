@@ -208,9 +208,10 @@ func TestWhatACommandLeavesBehindIsEnded(t *testing.T) {
 
 func TestWhatEscapesDoesNotHoldUpItsRecord(t *testing.T) {
 	t.Parallel()
-	b := orders(t, 1, order("k", "v"))
+	b := orders(t, 1, order("k", strings.Repeat("x", 900_000)))
 	file := filepath.Join(t.TempDir(), "pid")
-	p := executeAll(t, b, `setsid sh -c 'echo $$ > `+file+`; exec sleep 100' & while [ ! -s `+file+` ]; do sleep 0.01; done; echo done`)
+	// It holds the input that nobody reads, and both outputs.
+	p := executeAll(t, b, `exec 3<&0; setsid sh -c 'echo $$ > `+file+`; exec sleep 100' <&3 & while [ ! -s `+file+` ]; do sleep 0.01; done; echo done`)
 	require.Equal(t, "done\n", p.Stdout.String())
 	text, err := os.ReadFile(file)
 	require.NoError(t, err)
