@@ -203,20 +203,21 @@ func (o *options) run(cmd *cobra.Command) error {
 	if err != nil {
 		return command.UsageError(err)
 	}
-	defer seen.end(cmd.ErrOrStderr())
+	defer endObservation(seen, cmd.ErrOrStderr())
 	cfg := o.config(from, o.logger(cmd))
+	cfg.TracerProvider, cfg.MeterProvider = seen.Traces, seen.Metrics
 	topics := slices.Compact(slices.Sorted(slices.Values(o.topics)))
 	var out outcome
 	if o.exec != "" {
 		runner := o.runner(ctx, stop, cmd)
 		for _, topic := range topics {
-			cfg.Handlers = append(cfg.Handlers, consumer.HandleRecord(topic, seen.handlers.Wrap(topic, runner.handle)))
+			cfg.Handlers = append(cfg.Handlers, consumer.HandleRecord(topic, runner.handle))
 		}
 		out = runner
 	} else {
 		w := newWriter(cmd.OutOrStdout(), format, o.limit, stop)
 		for _, topic := range topics {
-			cfg.Handlers = append(cfg.Handlers, consumer.HandleRecordBatch(topic, seen.handlers.WrapBatch(topic, w.write)))
+			cfg.Handlers = append(cfg.Handlers, consumer.HandleRecordBatch(topic, w.write))
 		}
 		out = w
 	}
@@ -224,7 +225,6 @@ func (o *options) run(cmd *cobra.Command) error {
 	if err != nil {
 		return command.UsageError(err)
 	}
-	seen.of.Store(c)
 	unwatch, err := o.watch(ctx, cmd, c, seen.Handler)
 	if err != nil {
 		return err

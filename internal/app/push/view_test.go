@@ -91,7 +91,8 @@ func TestMetricsAreThereForPrometheus(t *testing.T) {
 	var body string
 	require.Eventually(t, func() bool {
 		_, body = get(t, at+"/metrics")
-		return strings.Contains(body, "\nduplex_consumer_handled_total{") && strings.Contains(body, "} 10\n")
+		return regexp.MustCompile(`\nduplex_consumer_handled_total\{[^}]*\} 10\n`).MatchString(body) &&
+			strings.Contains(body, `messaging_operation_name="commit"`)
 	}, soon, 10*time.Millisecond)
 	for _, name := range []string{
 		"messaging_process_duration_seconds_bucket{", "messaging_client_consumed_messages_total{", "duplex_consumer_lag{",
@@ -99,6 +100,7 @@ func TestMetricsAreThereForPrometheus(t *testing.T) {
 	} {
 		require.Contains(t, body, name)
 	}
+	require.Regexp(t, `\nmessaging_client_consumed_messages_total\{[^}]*\} 10\n`, body, "each is counted once")
 	p.Signal(command.ErrTerminated)
 	require.Zero(t, p.Wait())
 }
