@@ -47,6 +47,13 @@ type worker struct {
 	publish  []*lane         // to publish for, once the assignment is unlocked
 }
 
+// rest lets go of what the worker had, so that an idle one keeps no records.
+func (w *worker) rest() {
+	w.contexts, w.turn.lane, w.turn.assignment = nil, nil, nil
+	clear(w.turn.lanes[:cap(w.turn.lanes)])
+	w.turn.pieces, w.turn.attempts = nil, nil
+}
+
 // contextBlock is how many contexts are allocated at once.
 const contextBlock = 16
 
@@ -106,7 +113,7 @@ func (p *pool) work() {
 		}
 	}()
 	for {
-		a := p.next()
+		a := p.next(&w)
 		if a == nil {
 			ended = true
 			return
@@ -125,7 +132,7 @@ func (p *pool) replace() {
 	}
 }
 
-func (p *pool) next() *assignment {
+func (p *pool) next(w *worker) *assignment {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for p.first == len(p.ready) {
@@ -136,6 +143,7 @@ func (p *pool) next() *assignment {
 		}
 		p.idle++
 		p.watchIdle()
+		w.rest()
 		p.free.Wait()
 	}
 	a := p.ready[p.first]
