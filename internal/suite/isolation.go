@@ -92,7 +92,7 @@ func compactedGapsArePassed(t *testing.T, k Kafka) {
 		return int64(len(left)) < left[len(left)-1]+1-keys*rounds/2
 	}, patience, 500*time.Millisecond, "the brokers did not compact")
 	end := left[len(left)-1] + 1
-	m := g.join(consumer.Config{Handlers: g.handle(nothing)})
+	m := g.join(consumer.Config{Ordering: consumer.ByPartition, Handlers: g.handle(nothing)})
 	duplextest.RequireCommitted(t, k.Cluster, g.name, topic, 0, end)
 	m.stop()
 	got := g.finishedOn(0)
