@@ -246,12 +246,13 @@ func (e *engine) all() []*assignment {
 	return all
 }
 
-// dry reports whether an assignment has nothing loaded, so that it may be waiting
-// for the poller.
+// dry reports whether an assignment that has room has nothing left to start, so that
+// it may be waiting for the poller. Records that wait for their next attempt are
+// none to start: those of other keys may come after them.
 func (e *engine) dry() bool {
 	for _, a := range e.all() {
 		a.mu.Lock()
-		dry := a.loaded == 0 && a.halts.Load() == 0
+		dry := !a.over && a.halts.Load() == 0 && a.queue.len() == 0 && a.ready.first == nil
 		a.mu.Unlock()
 		if dry {
 			return true

@@ -249,3 +249,32 @@ func TestVirtualBlockedMemberHearsOfTheGroup(t *testing.T) {
 		close(hang)
 	})
 }
+
+// A partition whose loaded records all wait goes on reading for its other keys, also
+// when another partition comes to hold as many records as it may.
+func TestVirtualPartitionWhoseRecordsWaitIsReadOn(t *testing.T) {
+	inWorld(t, 2, func(t *testing.T, w *world) {
+		w.publish(1, 0, 3) // keys k0, k1, k2
+		s := newSeen()
+		m := w.start(consumer.Config{MaxLoaded: 1000, Handlers: handle(func(_ context.Context, r *kgo.Record) error {
+			if r.Partition == 0 || value(r) < 3 {
+				return duplex.RetryAfter(time.Hour, errors.New("down"))
+			}
+			s.add(r)
+			return nil
+		})})
+		partition := func(n int) duplex.PartitionStatus {
+			if st := m.c.Status().Partitions; len(st) == 2 {
+				return st[n]
+			}
+			return duplex.PartitionStatus{}
+		}
+		eventually(t, time.Minute, "three that wait", func() bool { return partition(1).Waiting == 3 })
+		w.publish(0, 0, 5000)
+		eventually(t, time.Minute, "a full share", func() bool { return partition(0).Paused })
+		w.publish(1, 5, 1) // key k5
+		eventually(t, 5*time.Second, "a key that does not wait", func() bool { return len(s.of(1)) == 1 })
+		require.Equal(t, int64(0), w.committed(1))
+		require.NoError(t, m.halt())
+	})
+}
