@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
+	"net"
 	"os"
 	"os/signal"
 	"strings"
@@ -47,6 +48,7 @@ type memberSettings struct {
 	WorkMost      time.Duration // by the hash of the offset
 	FailPercent   uint32        // first attempts that fail, by the same hash
 	Wait          time.Duration // after a failure, for the keys that begin with waitingKeys
+	WaitWork      time.Duration // what their handlers take
 	MaxLoaded     int
 	MaxBytes      int64
 	RetryMax      time.Duration
@@ -92,9 +94,12 @@ func runMemberProcess(text string) error {
 		Handlers:       []consumer.Handler{consumer.HandleRecord(s.Topic, m.handle)},
 		CommitInterval: commitInterval, SessionTimeout: sessionTimeout, RetryMax: s.RetryMax, MaxLoaded: s.MaxLoaded, MaxLoadedBytes: s.MaxBytes,
 	}
+	var dialer net.Dialer
+	var connect dial = dialer.DialContext
 	if s.Gate != "" {
-		cfg.Cluster.Dial = through(s.Gate)
+		connect = through(s.Gate)
 	}
+	cfg.Cluster.Dial = m.watchCommits(connect)
 	if s.KIP848 {
 		cfg.Protocol = consumer.KIP848
 	}
@@ -137,11 +142,10 @@ func (m *memberProcess) handle(ctx context.Context, r *kgo.Record) error {
 	}
 	m.working.Do(func() { fmt.Println("working") })
 	luck := luckOf(r)
-	if s := &m.settings; s.WorkMost > 0 {
+	if takes := m.takes(r, luck); takes > 0 {
 		// Work that does not look at its context: what it did counts or not, the
 		// checker finds out.
-		work := time.NewTimer(s.WorkLeast + time.Duration(luck)%(s.WorkMost-s.WorkLeast+1))
-		<-work.C
+		<-time.NewTimer(takes).C
 	}
 	switch wait, fails := m.verdict(r, luck, attempt); {
 	case !fails:
@@ -152,6 +156,15 @@ func (m *memberProcess) handle(ctx context.Context, r *kgo.Record) error {
 	default:
 		return errors.Join(m.recorder.Record(run.Failed(time.Time{})), errFails)
 	}
+}
+
+// takes is how long the handler is at work.
+func (m *memberProcess) takes(r *kgo.Record, luck uint32) time.Duration {
+	s := &m.settings
+	if s.WaitWork > 0 && strings.HasPrefix(string(r.Key), waitingKeys) {
+		return s.WaitWork
+	}
+	return s.WorkLeast + time.Duration(luck)%(s.WorkMost-s.WorkLeast+1)
 }
 
 // verdict says whether the run fails, and how long the record must wait then: 0 =

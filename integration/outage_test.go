@@ -2,6 +2,7 @@ package integration
 
 import (
 	"math"
+	"strconv"
 	"syscall"
 	"testing"
 	"time"
@@ -51,13 +52,17 @@ func brokerKilled(t *testing.T, which func(*kafkaCluster, *group) *kafkaNode) {
 // C1–C6: a member is cut off from all brokers for several sessions. It stops before
 // the next owner of its partitions starts, and comes back as one of the group.
 func TestMemberIsCutOff(t *testing.T) {
+	const waiting = 20 * groupPartitions // keys
 	g := newGroup(t, threeNodes(t).Cluster())
+	g.defaults.Wait, g.defaults.WaitWork = sessionTimeout+6*time.Second, time.Second
 	for range outageMembers - 1 {
 		g.join()
 	}
 	cut := g.join(func(s *memberSettings) { s.Gate = behindGate })
 	load := g.publish(outageRate)
 	g.working()
+	// These are due again soon after its session: with their next owner, not with it.
+	g.publishAll(waiting, func(i int) string { return waitingKeys + strconv.Itoa(i) })
 	g.pass(3 * time.Second)
 	g.note(hist.Cut, cut.name)
 	began := time.Now()

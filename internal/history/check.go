@@ -122,6 +122,9 @@ func (c *checker) take(e *entry) {
 		c.ended(e)
 	case Committed:
 		c.commit(e)
+	case Committing:
+		c.report.Asked++
+		c.passes(e)
 	case Stopped, Killed:
 		if e.kind == Killed {
 			member.shaken = e.at
@@ -316,8 +319,7 @@ func (c *checker) still(number uint32, t *table, now int64) {
 	}
 }
 
-// commit compares a committed offset with what is finished, and with the one
-// before.
+// commit compares a committed offset with the one before.
 func (c *checker) commit(e *entry) {
 	c.report.Commits++
 	t, p := c.tables[e.place], c.h.places[e.place]
@@ -326,19 +328,29 @@ func (c *checker) commit(e *entry) {
 			c.h.topics.list[p.topic], p.partition, e.offset, clock(e.at), t.committed, clock(t.committedAt))
 	}
 	t.committed, t.committedAt = e.offset, e.at
-	t.each(t.checked, e.offset, func(offset int64, r *record) bool {
+	c.passes(e)
+}
+
+// passes compares an offset with what is finished below it.
+func (c *checker) passes(e *entry) {
+	t := c.tables[e.place]
+	if e.offset <= t.checked {
+		return
+	}
+	from := t.checked
+	t.checked, t.checkedAt = e.offset, e.at
+	t.each(from, e.offset, func(offset int64, r *record) bool {
 		if r.finishes == 0 {
 			c.ahead(e.place, offset, r)
 		}
 		return true
 	})
-	t.checked = max(t.checked, e.offset)
 }
 
 func (c *checker) ahead(number uint32, offset int64, r *record) {
 	p, t := c.h.places[number], c.tables[number]
 	c.report.broken(CommitAhead, "%s/%d: offset %d was committed by %s, and offset %d, key %s, was not finished at %s",
-		c.h.topics.list[p.topic], p.partition, t.committed, clock(t.committedAt), offset, c.key(r), clock(c.now))
+		c.h.topics.list[p.topic], p.partition, t.checked, clock(t.checkedAt), offset, c.key(r), clock(c.now))
 }
 
 // drop ends the runs of a member that is no more.

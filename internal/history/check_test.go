@@ -142,6 +142,11 @@ func TestEachBrokenRuleIsReportedAsThatRule(t *testing.T) {
 			four().ran("m1", 0, "a").started("m1", 1, "b", 1).committed(2).finished("m1", 1, "b", 1).ran("m1", 2, "a").ran("m1", 3, "b"), history.Allow{},
 			history.CommitAhead, `t/0: offset 2 was committed by 03:04:05.008000, and offset 1, key "b", was not finished at 03:04:05.008000`,
 		},
+		"a commit is to pass what runs": {
+			four().ran("m1", 0, "a").started("m1", 1, "b", 1).add(history.Event{Kind: history.Committing, Offset: 2}).finished("m1", 1, "b", 1).committed(2).
+				ran("m1", 2, "a").ran("m1", 3, "b"), history.Allow{},
+			history.CommitAhead, `t/0: offset 2 was committed by 03:04:05.008000, and offset 1, key "b", was not finished at 03:04:05.008000`,
+		},
 		"a commit passes what nobody knew yet": {
 			new(script).published(0, "a").ran("m1", 0, "a").committed(2).ran("m1", 1, "b"), history.Allow{},
 			history.CommitAhead, `t/0: offset 2 was committed by 03:04:05.004000, and offset 1, key "b", was not finished at 03:04:05.005000`,
@@ -231,6 +236,10 @@ func TestWhatIsAllowedIsNotReported(t *testing.T) {
 		"a refused publish that is not there":  {new(script).publish(1, "a", history.Fail).published(0, "a").ran("m1", 0, "a"), history.Allow{}},
 		"handled before the acknowledgement came": {
 			new(script).ran("m1", 0, "a").committed(1).published(0, "a"), history.Allow{},
+		},
+		"a commit comes too late": {
+			four().ran("m1", 0, "a").ran("m1", 1, "b").ran("m2", 2, "a").ran("m2", 3, "b").committed(4).add(history.Event{Kind: history.Committing, Offset: 2}).committed(4),
+			history.Allow{},
 		},
 		"ended early": {four().ran("m1", 0, "a").started("m1", 1, "b", 1), history.Allow{Unfinished: true}},
 		"a retry in its place, other keys go on": {

@@ -40,12 +40,16 @@ const (
 	Cut
 	// Healed: a member that was cut off is about to be heard again.
 	Healed
+	// Committing: a member asks for Offset to be committed. It may be too late for
+	// that, so it says nothing of what is committed.
+	Committing
 )
 
 // kinds are the names in the file, by Kind.
 var kinds = [...]string{ //nolint:gochecknoglobals // a constant table
 	Published: "published", Started: "started", Finished: "finished", Failed: "failed", Committed: "committed", Joined: "joined",
 	Stopped: "stopped", Killed: "killed", Frozen: "frozen", Thawed: "thawed", Cut: "cut", Healed: "healed",
+	Committing: "committing",
 }
 
 // String is the name in the file, such as "started".

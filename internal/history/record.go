@@ -29,7 +29,8 @@ type table struct {
 
 	committed   int64 // −1 = nothing yet
 	committedAt int64
-	checked     int64 // below are no records that a commit has yet to be compared with
+	checked     int64 // the highest offset that was committed, or was to be
+	checkedAt   int64
 }
 
 const chunkSize = 1 << 10

@@ -57,8 +57,9 @@ type Report struct {
 	Forgotten int
 	// Repeated counts how often a record was finished that had been before.
 	Repeated int
-	// Commits counts the commits that were seen.
-	Commits int
+	// Commits counts the offsets that were seen to be committed, Asked those that a
+	// member asked for.
+	Commits, Asked int
 	// Repeats are the records that were finished more than once, by partition and
 	// offset.
 	Repeats []Repeat
