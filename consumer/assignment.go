@@ -79,9 +79,11 @@ type assignment struct {
 	epoch     int32  // leader epoch of the last finished record
 	committed int64  // as the broker acknowledged it; -1 if never
 	metadata  string // beside it
-	end       int64  // of the log, as of the last fetch; -1 if not known
-	moved     int64  // when a record was finished last, by the engine's clock
-	now       int64  // when a worker came last: reading the clock costs more than most else
+	// sent is what was committed since, of which nobody knows whether it counts.
+	sent  []commitState
+	end   int64 // of the log, as of the last fetch; -1 if not known
+	moved int64 // when a record was finished last, by the engine's clock
+	now   int64 // when a worker came last: reading the clock costs more than most else
 }
 
 // opening says what an assignment begins with.
@@ -92,14 +94,15 @@ type opening struct {
 	offset     int64
 	committed  int64
 	epoch      int32
-	meta       commitmeta.Meta // of the committed offset
+	metadata   string          // beside the committed offset
+	meta       commitmeta.Meta // what it says
 }
 
 func newAssignment(e *engine, o opening) *assignment {
 	a := &assignment{
 		engine: e, topic: o.topic, partition: o.partition, generation: o.generation, origin: o.meta.Partitions,
 		handler: e.routes[o.topic], chained: e.routes[o.topic].source != o.topic, ledger: ledger.Restore(o.offset, o.meta.Runs), read: o.offset, heads: o.meta.Heads,
-		ordering: e.cfg.Ordering, epoch: o.epoch, committed: o.committed, end: -1, moved: e.clock(),
+		ordering: e.cfg.Ordering, epoch: o.epoch, committed: o.committed, metadata: o.metadata, end: -1, moved: e.clock(),
 	}
 	a.restored = a.ledger.Frontier()
 	a.ctx, a.cancel = context.WithCancelCause(context.Background())
@@ -449,9 +452,20 @@ func (a *assignment) progress() (p progress, changed bool) {
 	return p, p.at.Offset != a.committed || p.metadata != a.metadata
 }
 
+// toCommit notes that p is about to be committed.
+func (p progress) toCommit() {
+	a := p.assignment
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if len(a.sent) == mostSent { // then what was finished is not known to be ours, and runs again
+		a.sent = a.sent[1:]
+	}
+	a.sent = append(a.sent, commitState{p.at.Offset, p.metadata})
+}
+
 func (p progress) acknowledged() {
 	a := p.assignment
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.committed, a.metadata = p.at.Offset, p.metadata
+	a.committed, a.metadata, a.sent = p.at.Offset, p.metadata, nil
 }

@@ -111,6 +111,7 @@ func (c *committer) commit(ctx context.Context, assignments []*assignment) error
 		}
 		offsets[a.topic][a.partition] = p.at
 		sent[place{a.topic, a.partition}] = p
+		p.toCommit()
 	}
 	if len(sent) == 0 {
 		return nil

@@ -47,6 +47,7 @@ type engine struct {
 	fence      fence
 	problems   problems
 	recreated  recreated
+	regain     regain
 	background sync.WaitGroup
 
 	// mu guards the two tables; it is never held while an assignment's mutex

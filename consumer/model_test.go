@@ -97,17 +97,21 @@ func newModel(t *rapid.T) *model {
 	return m
 }
 
-// open has the next owner begin from what was acknowledged last.
+// open has the next owner begin from what was committed last.
 func (m *model) open() {
 	meta, err := commitmeta.Decode(m.acked.metadata)
 	if m.acked.metadata != "" {
 		require.NoError(m.t, err)
 	}
-	m.a = m.engine.openAssignment(opening{topic: "orders", offset: m.acked.offset, committed: m.acked.offset, meta: meta})
-	m.a.pace.inPlace = rapid.Bool().Draw(m.t, "in place")
 	m.finished, m.attempts = maps.Clone(m.acked.finished), maps.Clone(m.acked.attempts)
+	m.openAs(opening{topic: "orders", offset: m.acked.offset, committed: m.acked.offset, metadata: m.acked.metadata, meta: meta})
+}
+
+func (m *model) openAs(o opening) {
+	m.a = m.engine.openAssignment(o)
+	m.a.pace.inPlace = rapid.Bool().Draw(m.t, "in place")
 	m.position = 0
-	for m.position < len(m.log) && m.log[m.position].Offset < m.acked.offset {
+	for m.position < len(m.log) && m.log[m.position].Offset < o.offset {
 		m.position++
 	}
 }
@@ -339,10 +343,13 @@ func (m *model) commit(t *rapid.T) {
 			require.True(t, m.finished[r.Offset], "C1: the commit of %d passes offset %d", p.at.Offset, r.Offset)
 		}
 	}
-	if !rapid.Bool().Draw(t, "acked") {
+	p.toCommit()
+	switch rapid.SampledFrom([]string{"acknowledged", "acknowledged", "landed", "lost"}).Draw(t, "outcome") {
+	case "acknowledged":
+		p.acknowledged()
+	case "lost":
 		return
 	}
-	p.acknowledged()
 	m.acked.offset, m.acked.metadata = p.at.Offset, p.metadata
 	m.acked.finished, m.acked.attempts = maps.Clone(m.finished), maps.Clone(m.attempts)
 }
@@ -353,7 +360,7 @@ func (m *model) end(t *rapid.T) {
 	case "crash":
 		m.crash()
 	case "lost":
-		m.lose()
+		m.lose(t)
 	case "revoked":
 		m.revoke(t)
 	}
@@ -366,12 +373,15 @@ func (m *model) crash() {
 	}
 	m.ghosts, m.running = nil, map[int64]bool{}
 	m.engine.open, m.engine.ghosts = map[string]map[int32]*assignment{}, map[place]*assignment{}
-	m.engine.openCount = 0
+	m.engine.openCount, m.engine.regain.kept = 0, nil
 	m.open()
 }
 
-// lose closes the assignment while handlers are at work.
-func (m *model) lose() {
+// lose closes the assignment while handlers are at work. If it comes back at once,
+// and nobody else committed meanwhile, all that was finished counts.
+func (m *model) lose(t *rapid.T) {
+	at := place{"orders", 0}
+	m.engine.regain.keep([]*assignment{m.a}, time.Hour)
 	m.engine.closeAssignment(m.a, ErrLost)
 	for i, p := range m.workers {
 		if p.atWork {
@@ -379,7 +389,19 @@ func (m *model) lose() {
 			m.workers[i] = &player{}
 		}
 	}
-	m.open()
+	now := commitState{m.acked.offset, m.acked.metadata}
+	switch rapid.SampledFrom([]string{"back at once", "back at once", "somebody else had it"}).Draw(t, "then") {
+	case "somebody else had it":
+		_, ok := m.engine.regain.take(at, commitState{now.offset, now.metadata + "x"})
+		require.False(t, ok)
+		m.open()
+	default:
+		k, ok := m.engine.regain.take(at, now)
+		require.True(t, ok)
+		m.openAs(opening{
+			topic: "orders", offset: k.watermark, epoch: k.epoch, meta: k.meta, committed: now.offset, metadata: now.metadata,
+		})
+	}
 }
 
 // revoke gives the partition away in good order: nothing is repeated.

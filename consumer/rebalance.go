@@ -23,6 +23,7 @@ func (e *engine) onAssigned(_ context.Context, _ *kgo.Client, partitions map[str
 	e.counts.rebalances.Add(1)
 	e.log.Info("partitions assigned", zap.Any("partitions", partitions))
 	e.handoff.settled(func() {
+		e.regain.keep(e.named(partitions), e.cfg.RebalanceTimeout)
 		for _, a := range e.named(partitions) { // kgo never said that they are gone
 			e.closeAssignment(a, ErrLost)
 		}
@@ -60,10 +61,16 @@ func (e *engine) onLost(_ context.Context, client *kgo.Client, partitions map[st
 	}
 	e.counts.rebalances.Add(1)
 	e.log.Warn("partitions lost: this member was not heard of for too long", zap.Any("partitions", partitions))
+	for _, a := range assignments {
+		a.halt(haltEnding)
+		a.cancel(ErrLost)
+	}
+	awaitIdle(assignments, cancelGrace) // what is finished now need not run again if they come back
 	e.release(client, assignments, ErrLost)
 }
 
 func (e *engine) release(client *kgo.Client, assignments []*assignment, cause error) {
+	e.regain.keep(assignments, e.cfg.RebalanceTimeout)
 	partitions := map[string][]int32{}
 	for _, a := range assignments {
 		e.closeAssignment(a, cause)

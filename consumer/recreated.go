@@ -76,6 +76,7 @@ func (e *engine) forgetOffsets(ctx context.Context, topic string) {
 	case <-ctx.Done():
 		return
 	}
+	e.regain.forget(topic)
 	e.handoff.settled(func() {
 		for _, a := range e.all() {
 			if a.topic == topic {

@@ -59,7 +59,11 @@ func (e *engine) onOffsets(ctx context.Context, offsets map[string]map[int32]kgo
 				open.meta.Partitions = origins[topic]
 				partitions[p] = kgo.NewOffset().At(open.offset)
 			} else {
-				open.meta = e.committer.meta(topic, p)
+				open.metadata, open.meta = e.committer.metadata[place{topic, p}], e.committer.meta(topic, p)
+			}
+			if k, ok := e.regain.take(place{topic, p}, commitState{at.Offset, open.metadata}); ok {
+				open.offset, open.epoch, open.meta = k.watermark, k.epoch, k.meta
+				partitions[p] = kgo.NewOffset().At(k.watermark).WithEpoch(k.epoch)
 			}
 			e.openAssignment(open)
 		}

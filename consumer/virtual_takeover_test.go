@@ -11,7 +11,11 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/duplex-go/duplex"
 	"github.com/duplex-go/duplex/consumer"
@@ -141,5 +145,89 @@ func TestVirtualWhatIsFinishedAboveTheWatermarkIsNotRunAgain(t *testing.T) {
 		require.Equal(t, upTo(105), got)
 		require.NoError(t, b.halt())
 		w.requireMonotonic()
+	})
+}
+
+// A member that is thrown out of the group, with much that it could not commit, and
+// gets its partitions back, goes on where it was: nothing is run twice, and failed
+// records keep their attempts and their waits.
+func TestVirtualMemberThatIsThrownOutGoesOnWhereItWas(t *testing.T) {
+	inWorld(t, 1, func(t *testing.T, w *world) {
+		w.publishKeys(0, 2000, modulo(100))
+		k := newKeyed()
+		attempts := map[int][]int{}
+		start := time.Now()
+		m := w.start(consumer.Config{CommitInterval: time.Hour, Handlers: handle(func(ctx context.Context, r *kgo.Record) error {
+			return k.run(r, func() error {
+				if v := value(r); v < 10 {
+					k.mu.Lock()
+					attempts[v] = append(attempts[v], consumer.FromContext(ctx).Attempt)
+					k.mu.Unlock()
+					if len(attempts[v]) == 1 {
+						return duplex.RetryAfter(10*time.Minute, errors.New("not yet"))
+					}
+				}
+				return nil
+			})
+		})})
+		eventually(t, time.Minute, "the keys that do not wait", func() bool { return k.count() == 1800 })
+		hook := w.kafka.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Heartbeat}, Err: kerr.UnknownMemberID, Count: 1})
+		require.NoError(t, hook.Wait(t.Context(), 1))
+		eventually(t, 20*time.Minute, "the rest", func() bool { return k.count() == 2000 })
+		require.InDelta(t, 600, time.Since(start).Seconds(), 5)
+		for v := range 10 {
+			require.Equal(t, []int{1, 2}, attempts[v])
+		}
+		k.requireOrder(t)
+		require.NoError(t, m.halt())
+		require.Equal(t, int64(2000), w.committed(0))
+	})
+}
+
+// If somebody else had the partition in between, what was committed counts, and
+// nothing else.
+func TestVirtualMemberForgetsWhenSomebodyElseCommitted(t *testing.T) {
+	inWorld(t, 1, func(t *testing.T, w *world) {
+		w.publish(0, 0, 100)
+		s := newSeen()
+		m := w.start(consumer.Config{Ordering: consumer.ByPartition, CommitInterval: time.Hour, Handlers: s.collect(0)})
+		eventually(t, time.Minute, "everything", func() bool { return s.count() == 100 })
+		cut := w.kafka.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.JoinGroup}, Err: kerr.CoordinatorNotAvailable, Count: -1})
+		hook := w.kafka.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Heartbeat}, Err: kerr.UnknownMemberID, Count: 1})
+		require.NoError(t, hook.Wait(t.Context(), 1))
+		time.Sleep(30 * time.Second) // the group is empty now
+		cl := w.client()
+		offsets := kadm.Offsets{}
+		offsets.AddOffset("orders", 0, 40, -1)
+		require.NoError(t, kadm.NewClient(cl).CommitAllOffsets(t.Context(), "boards", offsets))
+		cl.Close()
+		cut.Remove()
+		eventually(t, time.Minute, "what was asked for again", func() bool { return s.count() == 160 })
+		require.Equal(t, append(upTo(100), upTo(100)[40:]...), s.of(0))
+		require.NoError(t, m.halt())
+	})
+}
+
+// Handlers that end soon after their partition was lost have not worked in vain if it
+// comes back.
+func TestVirtualHandlersAtWorkWhenTheirMemberIsThrownOut(t *testing.T) {
+	inWorld(t, 1, func(t *testing.T, w *world) {
+		w.publishKeys(0, 500, modulo(500))
+		k := newKeyed()
+		m := w.start(consumer.Config{CommitInterval: time.Hour, Concurrency: 50, Handlers: handle(func(_ context.Context, r *kgo.Record) error {
+			return k.run(r, func() error { time.Sleep(800 * time.Millisecond); return nil }) // whatever its context says
+		})})
+		eventually(t, time.Minute, "a start", func() bool { return k.count() >= 50 })
+		var ran []int
+		hook := w.kafka.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Heartbeat}, Err: kerr.UnknownMemberID, Count: 1})
+		require.NoError(t, hook.Wait(t.Context(), 1))
+		eventually(t, time.Minute, "everything", func() bool { return k.count() == 500 })
+		k.mu.Lock()
+		for _, values := range k.order {
+			ran = append(ran, values...)
+		}
+		k.mu.Unlock()
+		require.Len(t, ran, 500, "some ran twice")
+		require.NoError(t, m.halt())
 	})
 }
