@@ -71,13 +71,10 @@ bench: ## measure beside raw franz-go: BROKERS=127.0.0.1:9092 BENCH=produce|cons
 test-bench: ## test the benchmark itself
 	GOWORK=off $(GO) -C bench test -race ./...
 
-.PHONY: faults
-faults: ## deploys, crashes, storms and outages of groups on three brokers in Docker, ten minutes or so
-	DUPLEX_FAULTS=1 REQUIRE_KAFKA=1 $(GO) test -count=1 -timeout 60m ./integration/...
-
 .PHONY: soak
-soak: ## watch memory and goroutines over 10 million records: BROKERS=…
+soak: ## memory over 10 million records (BROKERS=…), then groups on three brokers in their long form (Docker)
 	GOWORK=off $(GO) -C bench run . memory -brokers $(BROKERS)
+	DUPLEX_SOAK=1 REQUIRE_KAFKA=1 $(GO) test -count=1 -timeout 60m ./integration/...
 
 .PHONY: clean
 clean: ## remove what was built

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"os"
 	"strconv"
 	"strings"
 	"sync"
@@ -35,9 +34,6 @@ const (
 // record before it is acknowledged.
 func threeNodes(t *testing.T) *kafkaCluster {
 	t.Helper()
-	if os.Getenv("DUPLEX_FAULTS") == "" && !longForms() {
-		t.Skip("three brokers and many processes: only with DUPLEX_FAULTS=1, as `make faults` sets it")
-	}
 	if err := engineMissing(); err != nil {
 		withoutKafka(t, err)
 	}
