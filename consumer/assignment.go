@@ -2,6 +2,7 @@ package consumer
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -144,7 +145,9 @@ func (a *assignment) accept(p *kgo.FetchTopicPartition) (over bool) {
 	if a.loaded == 0 {
 		a.moved = a.engine.clock()
 	}
-	a.load(p.Records)
+	// A copy of the pointers: the client's slice has those of all that it fetched
+	// of the partition behind it, and would keep that in memory.
+	a.load(slices.Clone(p.Records))
 	a.schedule()
 	loaded, bytes := a.engine.shares()
 	if a.loaded <= loaded && a.bytes <= bytes {

@@ -152,9 +152,10 @@ type Config struct {
 	RetryMin, RetryMax time.Duration
 
 	// MaxLoaded is how many unfinished records may be in memory, over all
-	// partitions; each partition may hold its share, at least 64, plus the rest
-	// of one poll. Beyond that its fetching pauses. Each costs about 200 bytes
-	// beside its own; fast handlers want many, so that they wait for nobody.
+	// partitions; each partition may hold its share, at least 64, and what one
+	// poll brings at once, which is no more than another share. Beyond that its
+	// fetching pauses. Each costs about 200 bytes beside its own; fast handlers
+	// want many, so that they wait for nobody.
 	// Defaults to 4 × Concurrency, at least 65,536.
 	MaxLoaded int
 

@@ -223,7 +223,7 @@ func (a *assignment) newLane(w *worker, it item, key uint64, keyed bool) *lane {
 func (a *assignment) putOff(l *lane) {
 	l.state = laneWaiting
 	a.waiting++
-	a.engine.timers.add(due{at: l.retryAt(), lane: l, assignment: a})
+	a.engine.timers.add(due{at: l.due, lane: l, assignment: a})
 }
 
 // wake is called when lanes are due, or what the queue waits for.
@@ -265,7 +265,7 @@ func (a *assignment) queueWaits() bool {
 	}
 	if a.queueTimer.IsZero() || at.Before(a.queueTimer) {
 		a.queueTimer = at
-		a.engine.timers.add(due{at: at, assignment: a})
+		a.engine.timers.add(due{at: at.UnixNano(), assignment: a})
 	}
 	return true
 }

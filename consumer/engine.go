@@ -60,6 +60,7 @@ type engine struct {
 
 	shareLoaded atomic.Int64
 	shareBytes  atomic.Int64
+	typical     int64 // size of the larger records polled lately; the poll goroutine's
 	joined      atomic.Bool
 	stopping    atomic.Bool
 	fatal       chan error    // capacity 1

@@ -34,6 +34,7 @@ type lane struct {
 	// failed together. It is 1 otherwise.
 	together int32
 	attempt  int32 // of the next run of the head, from 1
+	passed   int32 // see behind
 	due      int64 // when the head may run, in ns since 1970; 0 at once
 	began    int64 // of the run or publish under way, as the engine's clock has it
 	lastErr  error // why the head failed the last time; nil if it did not
@@ -41,7 +42,6 @@ type lane struct {
 	publish *kgo.Record
 	head    item
 	behind  []item // behind[passed:] wait behind the head
-	passed  int
 	// prev and next are the lanes of the assignment, in no order.
 	prev, next *lane
 	nextReady  *lane // see readyLanes
@@ -63,11 +63,11 @@ type item struct {
 	bytes  int64 // its share of what counts as loaded
 }
 
-func (l *lane) len() int { return 1 + len(l.behind) - l.passed }
+func (l *lane) len() int { return 1 + len(l.behind) - int(l.passed) }
 
 // push puts a record at the end of the line.
 func (l *lane) push(it item) {
-	if l.passed > 16 && l.passed > len(l.behind)/2 { // mostly gone
+	if l.passed > 16 && int(l.passed) > len(l.behind)/2 { // mostly gone
 		kept := copy(l.behind, l.behind[l.passed:])
 		clear(l.behind[kept:])
 		l.behind, l.passed = l.behind[:kept], 0
@@ -79,7 +79,7 @@ func (l *lane) push(it item) {
 // it has not failed before.
 func (l *lane) pop() (it item, more bool) {
 	it, l.head = l.head, item{}
-	if more = l.passed < len(l.behind); more {
+	if more = int(l.passed) < len(l.behind); more {
 		l.head = l.behind[l.passed]
 		l.behind[l.passed] = item{} // or it would keep a whole fetch in memory
 		l.passed++
@@ -107,7 +107,7 @@ func (l *lane) at(i int) item {
 	if i == 0 {
 		return l.head
 	}
-	return l.behind[l.passed+i-1]
+	return l.behind[int(l.passed)+i-1]
 }
 
 // headIsNew is called when the record at the head has not failed here before.

@@ -2,13 +2,16 @@ package consumer
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"runtime"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/duplex-go/duplex"
 	"github.com/duplex-go/duplex/internal/commitmeta"
 )
 
@@ -41,7 +44,17 @@ func TestMemoryOfKeys(t *testing.T) {
 	}
 	perKey := (inUse() - idle) / n
 	require.LessOrEqual(t, perKey, int64(200))
-	t.Logf("%d bytes an active key", perKey)
+	t.Logf("%d bytes a key at work", perKey)
+	err := errors.New("not yet")
+	a.engine.timers.closed = false
+	for l := a.lanes.first; l != nil; l = l.next {
+		a.engine.tryAgain(l, time.Now().Add(time.Hour), duplex.Verdict{}, err)
+	}
+	perKey = (inUse() - idle) / n
+	require.LessOrEqual(t, perKey, int64(200))
+	t.Logf("%d bytes a key that waits", perKey)
+	a.engine.timers.take(time.Now().Add(2 * time.Hour))
+	a.engine.timers.close()
 	for l := a.lanes.first; l != nil; l = a.lanes.first {
 		require.True(t, a.advance(l))
 	}

@@ -17,16 +17,40 @@ import (
 // poll is the poll goroutine: it moves slices of records from the client to
 // their assignments and never waits for a handler.
 func (e *engine) poll(ctx context.Context) {
-	size := min(max(e.cfg.MaxLoaded/2, leastShare), 10_000)
 	for ctx.Err() == nil {
-		fetches := e.client.PollRecords(e.handoff.enter(ctx), size)
+		fetches := e.client.PollRecords(e.handoff.enter(ctx), e.pollSize())
 		over := e.handOver(fetches) //nolint:contextcheck // what it starts has bounds of its own
 		e.handoff.leave()
 		e.flow.await(ctx, over)
 	}
 }
 
+const mostPolled = 10_000
+
+// pollSize is how many records to take from the client at a time: a partition that
+// has less than its share gets at most another share, in records and, as those
+// before were, in bytes. More would not be held by the bounds of memory, less
+// would have what the client has fetched thrown away more often.
+func (e *engine) pollSize() int {
+	loaded, bytes := e.shares()
+	if e.typical == 0 {
+		return min(loaded, leastShare)
+	}
+	return int(min(int64(loaded), max(bytes/e.typical, 1), mostPolled))
+}
+
+// weigh learns how large records are. Large ones are not forgotten at once.
+func (e *engine) weigh(fetches kgo.Fetches) {
+	e.typical -= e.typical / 8
+	fetches.EachPartition(func(p kgo.FetchTopicPartition) {
+		if n := len(p.Records); n > 0 {
+			e.typical = max(e.typical, recordSize(p.Records[0]), recordSize(p.Records[n-1]), 1)
+		}
+	})
+}
+
 func (e *engine) handOver(fetches kgo.Fetches) (over []*assignment) {
+	e.weigh(fetches)
 	fetches.EachPartition(func(p kgo.FetchTopicPartition) {
 		if p.Err != nil {
 			e.fetchFailed(p.Topic, p.Partition, p.Err)

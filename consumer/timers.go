@@ -15,8 +15,9 @@ type timers struct {
 	closed bool
 }
 
+// due is kept small: there is one for each key that waits.
 type due struct {
-	at         time.Time
+	at         int64 // in ns since 1970
 	lane       *lane // nil for the wait for a batch
 	assignment *assignment
 }
@@ -28,7 +29,7 @@ func (t *timers) add(d due) {
 	if t.closed {
 		return
 	}
-	first := len(t.heap) == 0 || d.at.Before(t.heap[0].at)
+	first := len(t.heap) == 0 || d.at < t.heap[0].at
 	heap.Push(&t.heap, d)
 	if first {
 		t.arm()
@@ -36,7 +37,7 @@ func (t *timers) add(d due) {
 }
 
 func (t *timers) arm() {
-	wait := time.Until(t.heap[0].at)
+	wait := time.Until(time.Unix(0, t.heap[0].at))
 	if t.timer == nil {
 		t.timer = time.AfterFunc(wait, t.fire)
 		return
@@ -59,7 +60,7 @@ func (t *timers) fire() {
 func (t *timers) take(now time.Time) (dues []due) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for len(t.heap) > 0 && !t.heap[0].at.After(now) {
+	for len(t.heap) > 0 && t.heap[0].at <= now.UnixNano() {
 		d, _ := heap.Pop(&t.heap).(due)
 		dues = append(dues, d)
 	}
@@ -82,7 +83,7 @@ func (t *timers) close() {
 type dueHeap []due
 
 func (h dueHeap) Len() int           { return len(h) }
-func (h dueHeap) Less(i, j int) bool { return h[i].at.Before(h[j].at) }
+func (h dueHeap) Less(i, j int) bool { return h[i].at < h[j].at }
 func (h dueHeap) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
 func (h *dueHeap) Push(x any)        { d, _ := x.(due); *h = append(*h, d) }
 func (h *dueHeap) Pop() any {

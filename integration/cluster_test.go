@@ -7,7 +7,6 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -37,36 +36,14 @@ func threeNodes(t *testing.T) *kafkaCluster {
 	if err := engineMissing(); err != nil {
 		withoutKafka(t, err)
 	}
-	c, err := sharedThree.get()
+	c, err := oneCluster.get()
 	require.NoError(t, err)
 	c.inSync(t)
 	return c
 }
 
-// sharedThree is the cluster behind threeNodes.
-var sharedThree sharedCluster
-
-type sharedCluster struct {
-	once    sync.Once
-	cluster *kafkaCluster
-	err     error
-}
-
-func (s *sharedCluster) get() (*kafkaCluster, error) {
-	s.once.Do(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 2*startTimeout)
-		defer cancel()
-		s.cluster, s.err = startCluster(ctx)
-	})
-	return s.cluster, s.err
-}
-
-func (s *sharedCluster) close(ctx context.Context) error {
-	if s.cluster == nil {
-		return nil
-	}
-	return s.cluster.remove(ctx)
-}
+// oneCluster is the cluster behind threeNodes.
+var oneCluster = shared[*kafkaCluster]{start: startCluster, within: 2 * startTimeout}
 
 // kafkaCluster is three brokers, each a controller too, in containers of their own
 // on a network of their own.

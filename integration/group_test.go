@@ -194,10 +194,17 @@ func (m *member) tell(what string) {
 	require.NoError(m.group.t, err)
 }
 
-// leave stops a member with SIGTERM and waits until it has left.
+// stop asks a member to stop, with SIGTERM.
+func (m *member) stop() {
+	m.group.t.Helper()
+	m.says("ready") // before that, the signal would just kill it
+	m.signal(m.group.t, syscall.SIGTERM)
+}
+
+// leave stops a member and waits until it has left.
 func (m *member) leave() {
 	m.group.t.Helper()
-	m.signal(m.group.t, syscall.SIGTERM)
+	m.stop()
 	require.Equal(m.group.t, 0, m.wait(m.group.t), "%s: %s", m.name, m.stderr.tail())
 	m.group.note(hist.Stopped, m.name)
 	m.gone()

@@ -32,7 +32,7 @@ func runTests(m *testing.M) int {
 	code := m.Run()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	if err := errors.Join(shared.close(ctx), sharedThree.close(ctx), binaries.remove()); err != nil {
+	if err := errors.Join(oneNode.close(ctx), oneCluster.close(ctx), binaries.remove()); err != nil {
 		fmt.Fprintln(os.Stderr, "integration:", err)
 		code = max(code, 1)
 	}

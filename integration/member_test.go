@@ -108,6 +108,7 @@ func runMemberProcess(text string) error {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	defer stop()
+	fmt.Println("ready")
 	go m.obey()
 	return errors.Join(m.consumer.Run(ctx), m.recorder.Close())
 }

@@ -9,7 +9,6 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -38,34 +37,15 @@ func cluster(t *testing.T) duplex.Cluster {
 	if err := engineMissing(); err != nil {
 		withoutKafka(t, err)
 	}
-	n, err := shared.get()
+	n, err := oneNode.get()
 	require.NoError(t, err)
 	return n.Cluster()
 }
 
-// shared is the container behind cluster.
-var shared sharedNode
-
-type sharedNode struct {
-	once sync.Once
-	node *kafkaNode
-	err  error
-}
-
-func (s *sharedNode) get() (*kafkaNode, error) {
-	s.once.Do(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
-		defer cancel()
-		s.node, s.err = startNode(ctx)
-	})
-	return s.node, s.err
-}
-
-func (s *sharedNode) close(ctx context.Context) error {
-	if s.node == nil {
-		return nil
-	}
-	return s.node.remove(ctx)
+// oneNode is the container behind cluster.
+var oneNode = shared[*kafkaNode]{
+	start:  func(ctx context.Context) (*kafkaNode, error) { return startNode(ctx) },
+	within: startTimeout,
 }
 
 // kafkaNode is one broker in a container of its own, on ports that survive a

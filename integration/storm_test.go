@@ -2,7 +2,6 @@ package integration
 
 import (
 	"math/rand/v2"
-	"syscall"
 	"testing"
 	"time"
 
@@ -43,7 +42,7 @@ func TestRebalanceStorm(t *testing.T) {
 			killed[who.name] = who.dead
 			continue
 		}
-		who.signal(t, syscall.SIGTERM)
+		who.stop()
 		who.gone()
 		leaving = append(leaving, who)
 	}

@@ -120,6 +120,7 @@ func newGroupBeginsWhereTold(t *testing.T, k Kafka) {
 			var got collected[int64]
 			m := start(t, consumer.Config{
 				Cluster: k.Cluster, Group: group, StartOffset: test.start, SessionTimeout: k.Session, CommitInterval: 50 * time.Millisecond,
+				Ordering: consumer.ByPartition,
 				Handlers: []consumer.Handler{consumer.HandleRecord(topic, func(ctx context.Context, r *kgo.Record) error { return got.one(ctx, r.Offset) })},
 			})
 			// The start is committed before there is anything to handle, so that the

@@ -43,8 +43,8 @@ func abortedRecordsArePassedOver(t *testing.T, k Kafka) {
 		kept = append(kept, write(5, kgo.TryCommit)...)
 		write(4, kgo.TryAbort)
 	}
-	end := kept[len(kept)-1] + 1 + 1 + 4 + 1 // and the marker of each, and the aborted ones
-	m := g.join(consumer.Config{Handlers: g.handle(nothing)})
+	end := kept[len(kept)-1] + 1 + 1 + 4 + 1                                                  // and the marker of each, and the aborted ones
+	m := g.join(consumer.Config{Ordering: consumer.ByPartition, Handlers: g.handle(nothing)}) // they have no key
 	duplextest.RequireCommitted(t, k.Cluster, g.name, g.topic, 0, end)
 	require.Equal(t, kept, g.finishedOn(0))
 

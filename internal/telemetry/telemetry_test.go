@@ -221,7 +221,9 @@ func TestSpanOfABatch(t *testing.T) {
 func TestStatusAsMetrics(t *testing.T) {
 	t.Parallel()
 	l := newLab()
-	status := duplex.Status{Counts: map[string]int64{"handled": 7, "late_completions": 2}}
+	status := duplex.Status{Counts: map[string]int64{"handled": 7, "late_completions": 2, "moved": 3}, Problems: []duplex.Problem{
+		{Code: duplex.StatusStalled, Subject: "orders/1"}, {Code: duplex.StatusRetrying, Subject: "orders/2"}, {Code: duplex.StatusStalled, Subject: "orders/3"},
+	}}
 	for i := range int32(1003) {
 		status.Partitions = append(status.Partitions, duplex.PartitionStatus{
 			Topic: "orders", Partition: i, Watermark: 10, Frontier: 15, End: 30, Lag: 20, Lanes: 4, Waiting: 2, OldestRunning: time.Second,
@@ -232,6 +234,12 @@ func TestStatusAsMetrics(t *testing.T) {
 	metrics := l.metrics(t)
 	require.EqualValues(t, 7, metrics["duplex.consumer.handled"].(metricdata.Sum[int64]).DataPoints[0].Value)
 	require.EqualValues(t, 2, metrics["duplex.consumer.late_completions"].(metricdata.Sum[int64]).DataPoints[0].Value)
+	require.EqualValues(t, 3, metrics["duplex.consumer.moved"].(metricdata.Sum[int64]).DataPoints[0].Value)
+	codes := map[string]int64{}
+	for _, p := range metrics["duplex.consumer.problems"].(metricdata.Gauge[int64]).DataPoints {
+		codes[value(p.Attributes, "duplex.status.code")] = p.Value
+	}
+	require.Equal(t, map[string]int64{"stalled": 2, "retrying": 1}, codes)
 	require.Equal(t, map[string]int64{"1": 20, "999": 20, "other": 60}, points(metrics, "lag"), "that of 0 is not known")
 	require.Equal(t, map[string]int64{"0": 5, "1": 5, "999": 5, "other": 15}, points(metrics, "span"))
 	require.Equal(t, map[string]int64{"0": 2, "1": 2, "999": 2, "other": 6}, points(metrics, "waiting"))

@@ -18,13 +18,14 @@ const (
 )
 
 func counts() []string {
-	return []string{"handled", "failed", "snoozed", "dropped", "late_completions", "rebalances", "commits", "pauses"}
+	return []string{"handled", "failed", "snoozed", "dropped", "moved", "late_completions", "rebalances", "commits", "pauses"}
 }
 
 // gauges are what is told of each partition.
 type gauges struct {
 	lag, loaded, running, lanes, waiting, span metric.Int64ObservableGauge
 	oldest                                     metric.Float64ObservableGauge
+	problems                                   metric.Int64ObservableGauge
 	group                                      attribute.KeyValue
 }
 
@@ -43,6 +44,7 @@ func watch(meter metric.Meter, group string, status func() duplex.Status) (metri
 		{&g.lanes, "lanes", "{key}", "Keys that have a record at work or waiting."},
 		{&g.waiting, "waiting", "{record}", "Records that failed and wait for their next attempt."},
 		{&g.span, "span", "{record}", "Offsets from the first unfinished record to the last one read."},
+		{&g.problems, "problems", "{problem}", "What is not as it should be, by the code that the status has for it; none when all is well."},
 	} {
 		made, err := meter.Int64ObservableGauge("duplex.consumer."+gauge.name, metric.WithUnit(gauge.unit), metric.WithDescription(gauge.description))
 		*gauge.to = made
@@ -67,9 +69,20 @@ func watch(meter metric.Meter, group string, status func() duplex.Status) (metri
 		for name, counter := range counters {
 			o.ObserveInt64(counter, s.Counts[name], with)
 		}
+		g.observeProblems(o, s.Problems)
 		g.observe(o, s.Partitions)
 		return nil
 	}, all...)
+}
+
+func (g *gauges) observeProblems(o metric.Observer, problems []duplex.Problem) {
+	n := map[duplex.StatusCode]int64{}
+	for _, p := range problems {
+		n[p.Code]++
+	}
+	for code, n := range n {
+		o.ObserveInt64(g.problems, n, metric.WithAttributes(keyStatus.String(string(code)), g.group))
+	}
 }
 
 func (g *gauges) observe(o metric.Observer, partitions []duplex.PartitionStatus) {

@@ -36,6 +36,7 @@ const (
 	keyOperation   = attribute.Key("messaging.operation.name")
 	keyOperationOf = attribute.Key("messaging.operation.type")
 	keySystem      = attribute.Key("messaging.system")
+	keyStatus      = attribute.Key("duplex.status.code") // ours: they have no word for it
 )
 
 // durations are the bounds of histograms, in seconds, as the conventions

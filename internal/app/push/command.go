@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -28,8 +29,11 @@ type options struct {
 	cluster *config.ClusterFlags
 	topics  []string
 	group   string
-	output  string
-	from    string
+
+	instanceID, protocol string
+
+	output string
+	from   string
 
 	untilEnd bool
 	limit    int64
@@ -129,6 +133,8 @@ func (o *options) addFlags(flags *pflag.FlagSet) (err error) {
 	flags.SortFlags = false
 	flags.StringSliceVarP(&o.topics, "topic", "t", nil, "`topic` to read; repeat it, or use commas, for several (required)")
 	flags.StringVarP(&o.group, "group", "g", "", "consumer `group` to be a member of (required)")
+	flags.StringVar(&o.instanceID, "instance-id", "", "`id` of this member that a restart keeps: its partitions wait for it, for --session-timeout (default: none)")
+	flags.StringVar(&o.protocol, "protocol", consumer.Classic.String(), "how the group shares out its partitions: classic, or kip848 (Kafka 4.0 and later)")
 	flags.StringVarP(&o.output, "output", "o", outputJSON, "json, lines, or a `layout` of kgo verbs, see above")
 	flags.StringVar(&o.from, "from", "start", "where a group that has no offsets yet begins: start, end, or a `time` in RFC 3339")
 	flags.BoolVar(&o.untilEnd, "until-end", false, "stop once the group is at the offsets that were the end when this started")
@@ -173,7 +179,14 @@ func (o *options) validate() error {
 			errs = append(errs, fmt.Errorf("--%s %s: must be positive", flag.name, flag.value))
 		}
 	}
+	if _, ok := protocols()[o.protocol]; !ok {
+		errs = append(errs, fmt.Errorf("--protocol %q: want %s", o.protocol, strings.Join(slices.Sorted(maps.Keys(protocols())), ", ")))
+	}
 	return errors.Join(append(errs, o.validateExec(), o.validateAdmin())...)
+}
+
+func protocols() map[string]consumer.Protocol {
+	return map[string]consumer.Protocol{consumer.Classic.String(): consumer.Classic, consumer.KIP848.String(): consumer.KIP848}
 }
 
 func (o *options) startOffset() (consumer.StartOffset, error) {
@@ -238,6 +251,7 @@ type outcome interface{ err() error }
 func (o *options) config(from consumer.StartOffset, log *zap.Logger) consumer.Config {
 	cfg := consumer.Config{
 		Cluster: o.cluster.Cluster(), Group: o.group, StartOffset: from, Ordering: consumer.ByPartition,
+		InstanceID: o.instanceID, Protocol: protocols()[o.protocol],
 		Concurrency: 1, // one line after the other
 		RetryMin:    o.retryMin, RetryMax: o.retryMax, HandlerTimeout: o.handlerTimeout,
 		CommitInterval: o.commitInterval, DrainTimeout: o.drainTimeout, StartTimeout: o.startTimeout,

@@ -36,6 +36,7 @@ func TestUsageErrors(t *testing.T) {
 		`--order "keys": want key, none, partition`:   append(good, "--exec", "cat", "--order", "keys"),
 		"--concurrency 0: must be at least 1":         append(good, "--exec", "cat", "--concurrency", "0"),
 		"Concurrency = 100001: want 1 to 100000":      append(good, "--exec", "cat", "--concurrency", "100001"),
+		`--protocol "848": want classic, kip848`:      append(good, "--protocol", "848"),
 		"--handler-timeout -1s: must not be negative": append(good, "--exec", "cat", "--handler-timeout", "-1s"),
 		"--retry-min 2s, --retry-max 1s: want 0 <":    append(good, "--exec", "cat", "--retry-min", "2s", "--retry-max", "1s"),
 		"--concurrency: only with --exec: without it": append(good, "--concurrency", "8"),
