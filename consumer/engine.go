@@ -79,7 +79,8 @@ type counts struct {
 
 func newEngine(cfg Config, counts *counts, pauses *pauses, told *telemetry.Consumer) (*engine, error) {
 	e := &engine{
-		cfg: cfg, born: time.Now().Add(-time.Second), counts: counts, pauses: pauses, telemetry: told, log: cfg.Logger.Named("consumer").With(zap.String("group", cfg.Group)),
+		cfg: cfg, born: time.Now().Add(-time.Second), counts: counts, pauses: pauses, telemetry: told, typical: typicalSize,
+		log:     cfg.Logger.Named("consumer").With(zap.String("group", cfg.Group)),
 		routes:  make(map[string]*route, len(cfg.Handlers)),
 		handoff: newHandoff(),
 		open:    map[string]map[int32]*assignment{}, ghosts: map[place]*assignment{},

@@ -25,18 +25,21 @@ func (e *engine) poll(ctx context.Context) {
 	}
 }
 
-const mostPolled = 10_000
+const (
+	mostPolled = 10_000
+	// typicalSize is how large records are thought to be before one was seen.
+	typicalSize = 1 << 10
+)
 
 // pollSize is how many records to take from the client at a time: a partition that
 // has less than its share gets at most another share, in records and, as those
-// before were, in bytes. More would not be held by the bounds of memory, less
-// would have what the client has fetched thrown away more often.
+// before were, in bytes. More would break the bounds of memory, less would have
+// what the client has fetched thrown away more often. Half of everything is the
+// most, because there may be more partitions when the poll returns.
 func (e *engine) pollSize() int {
 	loaded, bytes := e.shares()
-	if e.typical == 0 {
-		return min(loaded, leastShare)
-	}
-	return int(min(int64(loaded), max(bytes/e.typical, 1), mostPolled))
+	loaded = min(loaded, max(e.cfg.MaxLoaded/2, leastShare), mostPolled)
+	return int(min(int64(loaded), max(bytes/e.typical, 1)))
 }
 
 // weigh learns how large records are. Large ones are not forgotten at once.
