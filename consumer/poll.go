@@ -27,8 +27,9 @@ func (e *engine) poll(ctx context.Context) {
 
 const (
 	mostPolled = 10_000
-	// typicalSize is how large records are thought to be before one was seen.
-	typicalSize = 1 << 10
+	// typicalSize is how large records are thought to be before one was seen: the
+	// first poll begins before it is known how many partitions there are.
+	typicalSize = 16 << 10
 )
 
 // pollSize is how many records to take from the client at a time: a partition that

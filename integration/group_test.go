@@ -205,6 +205,12 @@ func (m *member) stop() {
 func (m *member) leave() {
 	m.group.t.Helper()
 	m.stop()
+	m.left()
+}
+
+// left waits until a member that was asked to stop has left.
+func (m *member) left() {
+	m.group.t.Helper()
 	require.Equal(m.group.t, 0, m.wait(m.group.t), "%s: %s", m.name, m.stderr.tail())
 	m.group.note(hist.Stopped, m.name)
 	m.gone()

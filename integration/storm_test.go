@@ -48,7 +48,7 @@ func TestRebalanceStorm(t *testing.T) {
 	}
 	load.stop()
 	for _, m := range leaving {
-		m.leave()
+		m.left()
 	}
 	g.drained(groupPatience)
 	report := g.check(hist.Allow{
