@@ -1,6 +1,7 @@
 package consumer
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -233,7 +234,7 @@ type Config struct {
 // implement it; it is not for others.
 type Failures interface {
 	// Chain makes the policy for one consumer.
-	Chain(env failure.Env) (failure.Chain, error)
+	Chain(ctx context.Context, env failure.Env) (failure.Chain, error)
 }
 
 const (

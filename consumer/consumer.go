@@ -3,10 +3,15 @@ package consumer
 import (
 	"context"
 	"errors"
+	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 
+	"github.com/twmb/franz-go/pkg/kgo"
+
 	"github.com/duplex-go/duplex"
+	"github.com/duplex-go/duplex/internal/failure"
 	"github.com/duplex-go/duplex/internal/kafka"
 	"github.com/duplex-go/duplex/internal/telemetry"
 )
@@ -72,7 +77,8 @@ func (c *Consumer) Run(ctx context.Context) error {
 		c.ended = true
 		c.mu.Unlock()
 	}()
-	if err := c.check(ctx); err != nil {
+	found, err := c.check(ctx)
+	if err != nil {
 		if ctx.Err() != nil {
 			return nil // asked to stop before there was anything to stop
 		}
@@ -83,7 +89,7 @@ func (c *Consumer) Run(ctx context.Context) error {
 		return &duplex.Error{Op: "consumer: preparing telemetry", Err: err}
 	}
 	defer func() { _ = told.Close() }() // it only unregisters
-	e, err := newEngine(c.cfg, &c.counts, &c.pauses, told)
+	e, err := newEngine(c.cfg, found, &c.counts, &c.pauses, told)
 	if err != nil {
 		return err
 	}
@@ -93,16 +99,22 @@ func (c *Consumer) Run(ctx context.Context) error {
 	return e.run(ctx)
 }
 
+// found is what check finds out.
+type found struct {
+	ids   *topicIDs
+	chain failure.Chain // nil without a policy
+}
+
 // check finds out, before the group notices us, whether the group would be any
-// use.
-func (c *Consumer) check(ctx context.Context) (err error) {
+// use, and has the policy for failures make itself ready.
+func (c *Consumer) check(ctx context.Context) (f found, err error) {
 	client, err := kafka.NewClient(c.cfg.Cluster, c.cfg.Logger)
 	if err != nil {
-		return err
+		return f, err
 	}
 	defer client.Close()
 	if err := kafka.Reach(ctx, client, "consumer", c.cfg.StartTimeout); err != nil {
-		return err
+		return f, err
 	}
 	topics := make([]string, 0, len(c.cfg.Handlers))
 	for _, h := range c.cfg.Handlers {
@@ -110,8 +122,62 @@ func (c *Consumer) check(ctx context.Context) (err error) {
 	}
 	bounded, cancel := context.WithTimeoutCause(ctx, c.cfg.StartTimeout, errors.New("StartTimeout has passed"))
 	defer cancel()
-	if _, err = kafka.Topics(bounded, client, "consumer", topics...); err != nil || c.cfg.Protocol != KIP848 {
-		return err
+	if f.ids, err = findTopics(bounded, client, topics); err != nil {
+		return f, err
 	}
-	return kafka.SupportsKIP848(bounded, client, "consumer")
+	if c.cfg.Protocol == KIP848 {
+		if err := kafka.SupportsKIP848(bounded, client, "consumer"); err != nil {
+			return f, err
+		}
+	}
+	if c.cfg.Failures == nil {
+		return f, nil
+	}
+	f.chain, err = c.cfg.Failures.Chain(bounded, failure.Env{
+		Group: c.cfg.Group, Topics: topics, Client: client, Logger: c.cfg.Logger.Named("dlq"), TopicID: f.ids.of,
+	})
+	if err != nil {
+		return f, &duplex.Error{Op: "consumer: preparing the policy for failures", Codes: codes(err), Err: err}
+	}
+	beside, err := findTopics(bounded, client, slices.Sorted(maps.Keys(f.chain.Topics())))
+	f.ids.merge(beside)
+	return f, err
+}
+
+// codes are those of err, for an error around it.
+func codes(err error) []duplex.Code {
+	if code := duplex.CodeOf(err); code != "" {
+		return []duplex.Code{code}
+	}
+	return nil
+}
+
+// topicIDs are the IDs of topics, which change when one is created again.
+type topicIDs struct {
+	mu sync.RWMutex
+	is map[string][16]byte
+}
+
+func findTopics(ctx context.Context, client *kgo.Client, names []string) (*topicIDs, error) {
+	ids := &topicIDs{is: map[string][16]byte{}}
+	if len(names) == 0 {
+		return ids, nil
+	}
+	topics, err := kafka.Topics(ctx, client, "consumer", names...)
+	for _, t := range topics {
+		ids.is[t.Name] = t.ID
+	}
+	return ids, err
+}
+
+func (ids *topicIDs) of(topic string) [16]byte {
+	ids.mu.RLock()
+	defer ids.mu.RUnlock()
+	return ids.is[topic]
+}
+
+func (ids *topicIDs) merge(more *topicIDs) {
+	ids.mu.Lock()
+	defer ids.mu.Unlock()
+	maps.Copy(ids.is, more.is)
 }

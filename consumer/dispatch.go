@@ -189,6 +189,10 @@ func (a *assignment) divert() (key uint64, keyed, diverted bool) {
 	r := a.queue.head()
 	key, keyed = a.ordering.keyOf(r)
 	head, failed := a.headOf(r)
+	if a.chained && !failed && a.arrived(r).Moves {
+		a.move(a.newLane(nil, a.queue.popOne(), 0, false)) // nobody waits for it
+		return key, keyed, true
+	}
 	if keyed {
 		if l := a.lanes.byKey[key]; l != nil {
 			l.push(a.queue.popOne())
@@ -256,7 +260,7 @@ func (a *assignment) queueWaits() bool {
 	var at time.Time
 	switch {
 	case a.chained:
-		at, _ = a.arrived(a.queue.head())
+		at = a.arrived(a.queue.head()).Due
 	case a.handler.batch != nil && a.engine.cfg.BatchWait > 0 && a.queue.len() < a.engine.cfg.MaxBatch:
 		at = a.since.Add(a.engine.cfg.BatchWait)
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -33,6 +32,7 @@ type engine struct {
 	routes map[string]*route
 	topics []string
 	chain  failure.Chain // nil without a policy
+	ids    *topicIDs
 	pauses *pauses
 
 	telemetry *telemetry.Consumer // nil without any
@@ -77,8 +77,9 @@ type counts struct {
 	handled, moved, failed, snoozed, dropped, late, commits, rebalances atomic.Int64
 }
 
-func newEngine(cfg Config, counts *counts, pauses *pauses, told *telemetry.Consumer) (*engine, error) {
+func newEngine(cfg Config, found found, counts *counts, pauses *pauses, told *telemetry.Consumer) (*engine, error) {
 	e := &engine{
+		chain: found.chain, ids: found.ids,
 		cfg: cfg, born: time.Now().Add(-time.Second), counts: counts, pauses: pauses, telemetry: told, typical: typicalSize,
 		log:     cfg.Logger.Named("consumer").With(zap.String("group", cfg.Group)),
 		routes:  make(map[string]*route, len(cfg.Handlers)),
@@ -100,7 +101,7 @@ func newEngine(cfg Config, counts *counts, pauses *pauses, told *telemetry.Consu
 	e.shareOut()
 	e.fence.engine = e
 	e.pool = newPool(cfg.Concurrency, e.visit)
-	if err := e.makeChain(); err != nil {
+	if err := e.joinChain(); err != nil {
 		return nil, err
 	}
 	client, err := kafka.NewClient(cfg.Cluster, cfg.Logger, e.options()...)
@@ -114,17 +115,12 @@ func newEngine(cfg Config, counts *counts, pauses *pauses, told *telemetry.Consu
 	return e, nil
 }
 
-// makeChain has the policy for failures say what it wants read.
-func (e *engine) makeChain() error {
-	if e.cfg.Failures == nil {
+// joinChain has the policy's topics read beside the sources.
+func (e *engine) joinChain() error {
+	if e.chain == nil {
 		return nil
 	}
-	chain, err := e.cfg.Failures.Chain(failure.Env{Group: e.cfg.Group, Topics: slices.Clone(e.topics)})
-	if err != nil {
-		return fmt.Errorf("consumer: preparing the policy for failures: %w", err)
-	}
-	e.chain = chain
-	for topic, source := range chain.Topics() {
+	for topic, source := range e.chain.Topics() {
 		of := e.routes[source]
 		if of == nil || e.routes[topic] != nil {
 			return fmt.Errorf("consumer: preparing the policy for failures: topic %q beside %q: the first must be new, the second have a handler", topic, source)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"go.uber.org/zap"
 
@@ -22,25 +23,35 @@ import (
 
 // arrival is what a policy said of a record.
 type arrival struct {
-	record   *kgo.Record
-	due      time.Time
-	attempts int
+	record *kgo.Record
+	failure.Arrival
 }
 
 // arrived asks the policy about a record of one of its topics. The mutex is held.
-func (a *assignment) arrived(r *kgo.Record) (due time.Time, attempts int) {
+func (a *assignment) arrived(r *kgo.Record) failure.Arrival {
 	if a.arrival.record != r {
-		due, attempts := a.engine.chain.Arrived(r)
-		a.arrival = arrival{r, due, attempts}
+		a.arrival = arrival{r, a.engine.chain.Arrived(r)}
 	}
-	return a.arrival.due, a.arrival.attempts
+	return a.arrival.Arrival
+}
+
+// move does with the head of a lane, which is due and is not to run, what the policy
+// says.
+func (a *assignment) move(l *lane) {
+	switch step := a.engine.chain.Move(l.head.record); step.Kind() {
+	case failure.Publish:
+		l.publish = step.Record()
+	case failure.Again:
+		l.due = step.At().UnixNano()
+	default: // runs now
+	}
+	a.putOff(l)
 }
 
 // firstAttempt is the number of the run that a record of one of the policy's topics
 // has next, if it did not run since it was read.
 func (a *assignment) firstAttempt(r *kgo.Record) int32 {
-	_, attempts := a.arrived(r)
-	return int32(min(max(attempts, 0), maxAttempts) + 1)
+	return int32(min(max(a.arrived(r).Attempts, 0), maxAttempts) + 1)
 }
 
 // maxAttempts bounds what is believed of how often a record ran.
@@ -85,9 +96,15 @@ func (e *engine) consultOn(t *turn, i int, r *kgo.Record, attempt int32, err err
 			t.steps = map[int]failure.Step{}
 		}
 		t.steps[i] = e.chain.Failed(failure.Failure{
-			Record: r, Source: a.handler.source, Attempt: int(attempt), Err: err, Verdict: v, At: time.Now(),
+			Record: r, Source: a.handler.source, Attempt: int(attempt), Err: err, Verdict: v, At: time.Now(), Ordered: a.orders(r),
 		})
 	}
+}
+
+// orders reports whether later records wait for r while it waits in its place.
+func (a *assignment) orders(r *kgo.Record) bool {
+	_, keyed := a.ordering.keyOf(r)
+	return keyed && !a.chained
 }
 
 // at is the i-th record of a chunk.
@@ -148,10 +165,25 @@ func (a *assignment) published(l *lane, err error) {
 	case err == nil:
 		a.engine.counts.moved.Add(1)
 		a.advance(l)
+	case errors.Is(err, kerr.MessageTooLarge) && a.shrink(l):
+		a.putOff(l) // due at once
 	default:
 		a.hopFailed(l, err)
 	}
 	a.schedule()
+}
+
+// shrink has something smaller published for the head of l. It reports false if
+// there is nothing.
+func (a *assignment) shrink(l *lane) bool {
+	smaller := a.engine.chain.Refused(l.publish)
+	if smaller == nil {
+		return false
+	}
+	a.engine.log.Warn("what has to be published for a failed record is too large for its topic, leaving out some of it",
+		zap.String("topic", a.topic), zap.Int32("partition", a.partition), zap.Int64("offset", l.head.record.Offset), zap.String("to", l.publish.Topic))
+	l.publish, l.due = smaller, 0
+	return true
 }
 
 func (a *assignment) hopFailed(l *lane, err error) {

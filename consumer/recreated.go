@@ -8,7 +8,6 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/duplex-go/duplex"
-	"github.com/duplex-go/duplex/internal/kafka"
 )
 
 // recreated notices topics that were deleted and created again. The client goes by
@@ -56,9 +55,11 @@ func (e *engine) unknownID(topic string) {
 	e.background.Go(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), commitTimeout)
 		defer cancel()
-		if _, err := kafka.Topics(ctx, e.client, "consumer", topic); err != nil || e.stopping.Load() {
+		anew, err := findTopics(ctx, e.client, []string{topic})
+		if err != nil || e.stopping.Load() {
 			return // it is gone, and polls say so
 		}
+		e.ids.merge(anew)
 		e.log.Error("a topic was deleted and created again: it is read from its beginning", zap.String("topic", topic))
 		e.problems.set(topic, -1, duplex.StatusTopicRecreated, topic+": the topic was deleted and created again, and is read from its beginning")
 		e.forgetOffsets(ctx, topic)

@@ -109,7 +109,7 @@ func (a *assignment) status() (duplex.PartitionStatus, duplex.Problem) {
 		return p, duplex.Problem{Code: duplex.StatusPausedByOperator, Detail: fmt.Sprintf("%s/%d: paused by Pause", a.topic, a.partition)}
 	}
 	cfg, stood := &a.engine.cfg, time.Duration(now-a.moved)
-	switch long := stood > cfg.StallAfter; {
+	switch long := stood > cfg.StallAfter && !a.waitsForDue(); {
 	case cfg.HandlerTimeout > 0 && p.OldestRunning > cfg.HandlerTimeout+cancelGrace:
 		return p, duplex.Problem{Code: duplex.StatusHandlerStuck, Detail: fmt.Sprintf(
 			"%s/%d: a handler has been at work for %s and does not return, its context has been cancelled for %s", a.topic, a.partition,
@@ -152,6 +152,12 @@ func (a *assignment) oldestBegan() (oldest int64) {
 		}
 	}
 	return oldest
+}
+
+// waitsForDue reports whether the next record of a retry topic is not due yet, so
+// that there is nothing to do. The mutex is held.
+func (a *assignment) waitsForDue() bool {
+	return a.chained && a.lanes.n == 0 && a.queue.len() > 0 && time.Now().Before(a.arrived(a.queue.head()).Due)
 }
 
 // firstFailed is the lane whose failed head has the lowest offset, nil if none

@@ -29,7 +29,7 @@ type testPolicy struct{ again bool }
 
 const retryDelay = time.Minute
 
-func (p testPolicy) Chain(env failure.Env) (failure.Chain, error) {
+func (p testPolicy) Chain(_ context.Context, env failure.Env) (failure.Chain, error) {
 	if env.Group != "boards" || len(env.Topics) != 1 {
 		return nil, errors.New("not as told")
 	}
@@ -38,10 +38,14 @@ func (p testPolicy) Chain(env failure.Env) (failure.Chain, error) {
 
 func (testPolicy) Topics() map[string]string { return map[string]string{"retry": "orders"} }
 
-func (testPolicy) Arrived(r *kgo.Record) (time.Time, int) {
+func (testPolicy) Arrived(r *kgo.Record) failure.Arrival {
 	n, _ := strconv.Atoi(string(r.Headers[0].Value))
-	return r.Timestamp.Add(retryDelay), n
+	return failure.Arrival{Due: r.Timestamp.Add(retryDelay), Attempts: n}
 }
+
+func (testPolicy) Refused(*kgo.Record) *kgo.Record { return nil }
+
+func (testPolicy) Move(*kgo.Record) failure.Step { return failure.Step{} }
 
 func (p testPolicy) Failed(f failure.Failure) failure.Step {
 	if f.Verdict.Kind == duplex.VerdictSnooze {

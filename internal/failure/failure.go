@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+	"go.uber.org/zap"
 
 	"github.com/duplex-go/duplex"
 )
@@ -21,8 +22,11 @@ type Chain interface {
 	Topics() map[string]string
 	// Arrived says of a record read from one of Topics when it may run, and how
 	// often it ran before. Records of a partition must fall due in the order in
-	// which they stand there; the zero time is now.
-	Arrived(r *kgo.Record) (due time.Time, attempts int)
+	// which they stand there. It may be asked several times about one record.
+	Arrived(r *kgo.Record) Arrival
+	// Move is called instead of the handler when a record of which Arrived says
+	// that it Moves is due.
+	Move(r *kgo.Record) Step
 	// Failed decides about a record whose handler returned an error, other than
 	// a drop or while it was told to stop.
 	Failed(f Failure) Step
@@ -30,6 +34,16 @@ type Chain interface {
 	// dropped. What it returns, if anything, is published before the record
 	// counts as finished.
 	Finished(r *kgo.Record) *kgo.Record
+	// Refused gives what to publish instead of r, which its topic does not take
+	// because it is too large; nil to try it again as it is.
+	Refused(r *kgo.Record) *kgo.Record
+}
+
+// Arrival is what a policy says of a record of one of its topics.
+type Arrival struct {
+	Due      time.Time // the zero time is now
+	Attempts int       // that were made
+	Moves    bool      // it does not run now
 }
 
 // Failure is one failed run of a handler.
@@ -44,6 +58,8 @@ type Failure struct {
 	Verdict duplex.Verdict
 	// At is when it failed.
 	At time.Time
+	// Ordered says that later records wait for it while it waits in its place.
+	Ordered bool
 }
 
 // Step is what to do with a record that failed. The zero Step leaves it to the
@@ -88,6 +104,10 @@ func (s Step) Record() *kgo.Record { return s.record }
 // Env is what a policy is made for.
 type Env struct {
 	Group  string
-	Topics []string // the sources, in order
-	Client *kgo.Client
+	Topics []string    // the sources, in order
+	Client *kgo.Client // to prepare with; it is closed afterwards
+	Logger *zap.Logger
+	// TopicID is the ID of a source or of one of the policy's topics, as it is when
+	// it is asked for; zero where it is not known.
+	TopicID func(topic string) [16]byte
 }

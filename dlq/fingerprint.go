@@ -1,0 +1,70 @@
+package dlq
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"regexp"
+	"strings"
+)
+
+// Fingerprinter tells failures of one cause from those of others. What it returns
+// goes into the header dlq-fingerprint, at the time of the failure; it should begin
+// with the name of the algorithm and a colon, and have at most 64 bytes.
+type Fingerprinter interface {
+	Fingerprint(f Failure) string
+}
+
+// FingerprintV1 is the default: "v1:" and 16 hex digits, of the group, the topic
+// whose handler failed, the type and the code of the error, the first function of
+// the stack outside of the runtime, and the message without what differs from
+// record to record: numbers, identifiers, hex, quoted text and times.
+type FingerprintV1 struct{}
+
+// Fingerprint implements Fingerprinter.
+func (FingerprintV1) Fingerprint(f Failure) string {
+	h := sha256.New()
+	for _, part := range []string{f.Group, f.Handler, f.ErrorType, f.ErrorCode, topFrame(f.Stack), normalized(f.ErrorMessage)} {
+		h.Write([]byte(part))
+		h.Write([]byte{0})
+	}
+	return "v1:" + hex.EncodeToString(h.Sum(nil)[:8])
+}
+
+//nolint:gochecknoglobals // compiled once
+var varying = []struct {
+	what *regexp.Regexp
+	with string
+}{
+	{regexp.MustCompile("\"[^\"]*\"|'[^']*'|`[^`]*`"), "<text>"},
+	{regexp.MustCompile(`[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}`), "<id>"},
+	{regexp.MustCompile(`\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?(Z|[+-]\d{2}:?\d{2})?)?`), "<time>"},
+	{regexp.MustCompile(`0[xX][0-9a-fA-F]+|\b(?:[0-9a-fA-F]*[0-9][0-9a-fA-F]*[a-fA-F][0-9a-fA-F]*|[0-9a-fA-F]*[a-fA-F][0-9a-fA-F]*[0-9][0-9a-fA-F]*)\b`), "<hex>"},
+	{regexp.MustCompile(`\d+(?:[.,:]\d+)*`), "<n>"},
+}
+
+// normalized is a message without what differs from record to record.
+func normalized(message string) string {
+	for _, v := range varying {
+		message = v.what.ReplaceAllString(message, v.with)
+	}
+	return strings.Join(strings.Fields(message), " ")
+}
+
+// topFrame is the first function of a stack as debug.Stack has it that is neither
+// the runtime's nor ours.
+func topFrame(stack string) string {
+	for line := range strings.Lines(stack) {
+		line = strings.TrimSpace(line)
+		if line == "" || strings.HasPrefix(line, "goroutine ") || strings.HasPrefix(line, "created by ") || !strings.HasSuffix(line, ")") || strings.Contains(line, " ") && !strings.Contains(line, "(") {
+			continue
+		}
+		name, _, _ := strings.Cut(line, "(0x")
+		switch {
+		case strings.HasPrefix(line, "runtime"), strings.HasPrefix(line, "panic("), strings.HasPrefix(line, "github.com/duplex-go/duplex/consumer."):
+		case strings.HasPrefix(line, "/"): // a file
+		default:
+			return name
+		}
+	}
+	return ""
+}

@@ -1,0 +1,267 @@
+package dlq
+
+import (
+	"encoding/base64"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// The headers that Duplex writes on records in retry topics and dead-letter
+// queues, after the record's own headers, which stay as they are. All are text and
+// stand once; docs/wire-format.md has them for other languages.
+const (
+	// HeaderID names the record for life: topic/partition/offset@group#topic ID.
+	HeaderID = "dlq-id"
+	// HeaderOriginTopic and those after it say where the record was read first;
+	// the timestamp is the record's, in ms since 1970.
+	HeaderOriginTopic     = "dlq-origin-topic"
+	HeaderOriginTopicID   = "dlq-origin-topic-id"
+	HeaderOriginPartition = "dlq-origin-partition"
+	HeaderOriginOffset    = "dlq-origin-offset"
+	HeaderOriginTimestamp = "dlq-origin-timestamp"
+	// HeaderGroup and HeaderHandler say who failed: the group, and the topic whose
+	// handler it was.
+	HeaderGroup   = "dlq-group"
+	HeaderHandler = "dlq-handler"
+	// HeaderAttempt counts the attempts made so far.
+	HeaderAttempt = "dlq-attempt"
+	// HeaderDue is when the record may run, in ms since 1970, where that is later
+	// than the delay of its retry topic says.
+	HeaderDue = "dlq-due"
+	// HeaderReason says why it became a dead letter, see Reason.
+	HeaderReason = "dlq-reason"
+	// HeaderErrorType and those after it are of the last error.
+	HeaderErrorType    = "dlq-error-type"
+	HeaderErrorCode    = "dlq-error-code"
+	HeaderErrorMessage = "dlq-error-message"
+	HeaderErrorStack   = "dlq-error-stack"
+	// HeaderFingerprint tells failures of one cause from others, see Fingerprinter.
+	HeaderFingerprint = "dlq-fingerprint"
+	// HeaderFirstFailedAt and HeaderLastFailedAt are in ms since 1970.
+	HeaderFirstFailedAt = "dlq-first-failed-at"
+	HeaderLastFailedAt  = "dlq-last-failed-at"
+	// HeaderGeneration counts how often the record came back from the queue.
+	HeaderGeneration = "dlq-generation"
+	// HeaderRedriveID and HeaderEditOf are set by whoever redrives it.
+	HeaderRedriveID = "dlq-redrive-id"
+	HeaderEditOf    = "dlq-edit-of"
+)
+
+// Bounds of what is written, and believed, in bytes.
+const (
+	maxMessage     = 1 << 10
+	maxStack       = 4 << 10
+	maxFingerprint = 64
+	maxWord        = 256 // any other header
+	// maxOurs bounds all of ours on a record.
+	maxOurs = 8 << 10
+)
+
+// farthest is how far in the future a due time is believed.
+const farthest = 400 * 24 * time.Hour
+
+// ours reports whether a header is one of those above.
+func ours(name string) bool {
+	if !strings.HasPrefix(name, "dlq-") {
+		return false
+	}
+	switch name {
+	case HeaderID, HeaderOriginTopic, HeaderOriginTopicID, HeaderOriginPartition, HeaderOriginOffset, HeaderOriginTimestamp,
+		HeaderGroup, HeaderHandler, HeaderAttempt, HeaderDue, HeaderReason, HeaderErrorType, HeaderErrorCode, HeaderErrorMessage,
+		HeaderErrorStack, HeaderFingerprint, HeaderFirstFailedAt, HeaderLastFailedAt, HeaderGeneration, HeaderRedriveID, HeaderEditOf:
+		return true
+	}
+	return false
+}
+
+// theirs are the headers of a record that are not ours, in their order.
+func theirs(headers []kgo.RecordHeader, room int) []kgo.RecordHeader {
+	kept := make([]kgo.RecordHeader, 0, len(headers)+room)
+	for _, h := range headers {
+		if !ours(h.Key) {
+			kept = append(kept, h)
+		}
+	}
+	return kept
+}
+
+// journey is what a record carries through the retry topics.
+type journey struct {
+	id         string
+	origin     Origin
+	attempts   int
+	due        time.Time // zero unless it is later than the topic's delay
+	first      time.Time // failure
+	generation int
+	redriveID  string
+	editOf     string
+}
+
+// parseJourney reads the headers of a record in one of our topics. Whoever can
+// write there can write anything, so nothing is believed beyond its bounds; the
+// error says what is wrong.
+func parseJourney(r *kgo.Record) (j journey, err error) {
+	values := map[string]string{}
+	for _, h := range r.Headers {
+		if !ours(h.Key) {
+			continue
+		}
+		if _, again := values[h.Key]; again {
+			return journey{}, fmt.Errorf("header %s stands there twice", h.Key)
+		}
+		values[h.Key] = string(h.Value)
+	}
+	p := parser{values: values}
+	j = journey{
+		id:         p.word(HeaderID, true),
+		attempts:   int(p.number(HeaderAttempt, 0, 1<<30)),
+		first:      p.maybe(HeaderFirstFailedAt),
+		generation: int(p.optional(HeaderGeneration, 0, 1<<20)),
+		redriveID:  p.word(HeaderRedriveID, false),
+		editOf:     p.word(HeaderEditOf, false),
+		origin: Origin{
+			Topic: p.word(HeaderOriginTopic, true), TopicID: p.topicID(),
+			Partition: int32(p.number(HeaderOriginPartition, 0, 1<<31-1)),
+			Offset:    p.number(HeaderOriginOffset, 0, 1<<63-1),
+			Timestamp: p.time(HeaderOriginTimestamp),
+		},
+	}
+	if j.due = p.maybe(HeaderDue); p.err == nil && j.due.Sub(r.Timestamp) > farthest {
+		p.fail(HeaderDue, "is more than 400 days after the record")
+	}
+	return j, p.err
+}
+
+// parser keeps the first error.
+type parser struct {
+	values map[string]string
+	err    error
+}
+
+func (p *parser) fail(name, why string) {
+	if p.err == nil {
+		p.err = fmt.Errorf("header %s %s", name, why)
+	}
+}
+
+func (p *parser) word(name string, required bool) string {
+	v := p.values[name]
+	switch {
+	case v == "" && required:
+		p.fail(name, "is missing")
+	case len(v) > 3*maxWord: // an ID holds a topic and a group
+		p.fail(name, fmt.Sprintf("has %d bytes", len(v)))
+		return ""
+	case !utf8.ValidString(v):
+		p.fail(name, "is not text")
+		return ""
+	}
+	return v
+}
+
+func (p *parser) number(name string, least, most int64) int64 {
+	v, there := p.values[name]
+	if !there {
+		p.fail(name, "is missing")
+		return 0
+	}
+	n, err := strconv.ParseInt(v, 10, 64)
+	if err != nil || n < least || n > most || strconv.FormatInt(n, 10) != v {
+		p.fail(name, fmt.Sprintf("is %q, want a number from %d to %d", bounded(v, 40), least, most))
+		return 0
+	}
+	return n
+}
+
+func (p *parser) optional(name string, least, most int64) int64 {
+	if _, there := p.values[name]; !there {
+		return 0
+	}
+	return p.number(name, least, most)
+}
+
+// lastTime is what a record's timestamp can be at most, in the year 9999.
+const lastTime = 253402300799999
+
+func (p *parser) time(name string) time.Time {
+	return time.UnixMilli(p.number(name, 0, lastTime))
+}
+
+// maybe is the zero time if the header is not there.
+func (p *parser) maybe(name string) (t time.Time) {
+	if _, there := p.values[name]; there {
+		t = p.time(name)
+	}
+	return t
+}
+
+func (p *parser) topicID() (id [16]byte) {
+	v, there := p.values[HeaderOriginTopicID]
+	if !there {
+		return id
+	}
+	b, err := base64.RawURLEncoding.DecodeString(v)
+	if err != nil || len(b) != len(id) {
+		p.fail(HeaderOriginTopicID, fmt.Sprintf("is %q, want 16 bytes in base64url", bounded(v, 40)))
+		return id
+	}
+	copy(id[:], b)
+	return id
+}
+
+// bounded is text of at most so many bytes, without what is not UTF-8 and without
+// a character cut in two.
+func bounded(text string, most int) string {
+	text = strings.ToValidUTF8(text[:min(len(text), most+utf8.UTFMax)], "\uFFFD")
+	if len(text) <= most {
+		return text
+	}
+	n := most
+	for n > 0 && !utf8.RuneStart(text[n]) {
+		n--
+	}
+	return text[:n]
+}
+
+// idOf names a record for life. The topic's ID is in it because a topic that is
+// created again has the same offsets.
+func idOf(o Origin, group string) string {
+	return fmt.Sprintf("%s/%d/%d@%s#%s", o.Topic, o.Partition, o.Offset, group, base64.RawURLEncoding.EncodeToString(o.TopicID[:])[:6])
+}
+
+// headers appends what a record carries through the retry topics.
+func (j journey) headers(to []kgo.RecordHeader) []kgo.RecordHeader {
+	to = append(to, text(HeaderID, j.id), text(HeaderOriginTopic, j.origin.Topic))
+	if j.origin.TopicID != [16]byte{} {
+		to = append(to, text(HeaderOriginTopicID, base64.RawURLEncoding.EncodeToString(j.origin.TopicID[:])))
+	}
+	to = append(to, decimal(HeaderOriginPartition, int64(j.origin.Partition)), decimal(HeaderOriginOffset, j.origin.Offset),
+		decimal(HeaderOriginTimestamp, max(j.origin.Timestamp.UnixMilli(), 0)), decimal(HeaderAttempt, int64(j.attempts)))
+	if !j.first.IsZero() { // it was only snoozed so far
+		to = append(to, decimal(HeaderFirstFailedAt, j.first.UnixMilli()))
+	}
+	to = append(to, decimal(HeaderGeneration, int64(j.generation)))
+	if !j.due.IsZero() {
+		to = append(to, decimal(HeaderDue, j.due.UnixMilli()))
+	}
+	if j.redriveID != "" {
+		to = append(to, text(HeaderRedriveID, j.redriveID))
+	}
+	if j.editOf != "" {
+		to = append(to, text(HeaderEditOf, j.editOf))
+	}
+	return to
+}
+
+func text(name, value string) kgo.RecordHeader {
+	return kgo.RecordHeader{Key: name, Value: []byte(value)}
+}
+
+func decimal(name string, n int64) kgo.RecordHeader {
+	return kgo.RecordHeader{Key: name, Value: strconv.AppendInt(nil, n, 10)}
+}
