@@ -28,7 +28,7 @@ func ExamplePolicy() {
 	defer b.Close()
 	p, err := producer.New(producer.Config{Cluster: b.Cluster()})
 	if err != nil {
-		log.Fatal(err)
+		panic(err)
 	}
 	defer p.Close()
 	for _, passenger := range []string{"Ada", "Grace", "Joan"} {

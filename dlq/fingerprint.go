@@ -11,6 +11,7 @@ import (
 // goes into the header dlq-fingerprint, at the time of the failure; it should begin
 // with the name of the algorithm and a colon, and have at most 64 bytes.
 type Fingerprinter interface {
+	// Fingerprint is called for each dead letter, by many goroutines at once.
 	Fingerprint(f Failure) string
 }
 

@@ -20,6 +20,7 @@ func contents() []struct {
 		{"The cluster", ".", []string{"Cluster", "TLS", "SASL"}},
 		{"Producer", "producer", []string{"Config"}},
 		{"Consumer", "consumer", []string{"Config"}},
+		{"Failed records", "dlq", []string{"Policy"}},
 		{"Embedded broker", "broker", []string{"Config", "Topic", "User"}},
 	}
 }
