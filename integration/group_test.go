@@ -21,6 +21,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/duplex-go/duplex"
+	"github.com/duplex-go/duplex/internal/commitmeta"
 	hist "github.com/duplex-go/duplex/internal/history"
 	"github.com/duplex-go/duplex/producer"
 )
@@ -56,6 +57,7 @@ type group struct {
 	members  []*member // that are at work
 	joined   int
 	watching func() // ends the watch of commits
+	states   map[int32][]groupState
 	value    func() []byte
 }
 
@@ -102,7 +104,40 @@ func (g *group) note(kind hist.Kind, member string) {
 	require.NoError(g.t, g.recorder.Record(hist.Event{Kind: kind, Member: member}))
 }
 
-// watch records the group's committed offsets as they change.
+// groupState is what the group's coordinator had of a partition from some time on.
+type groupState struct {
+	at     time.Time
+	offset int64
+	meta   string
+}
+
+// finished reports whether the state says that the record is finished.
+func (s groupState) finished(offset int64) bool {
+	at := s.offset
+	if offset < at {
+		return true
+	}
+	meta, err := commitmeta.Decode(s.meta)
+	if err != nil {
+		return false
+	}
+	for _, run := range meta.Runs {
+		if at += run.N; offset < at {
+			return run.Finished
+		}
+	}
+	return false
+}
+
+// knew reports whether the coordinator was seen to know, by the given time, that a
+// record was finished. The watch has ended.
+func (g *group) knew(partition int32, offset int64, by time.Time) bool {
+	states := g.states[partition]
+	n, _ := slices.BinarySearchFunc(states, by, func(s groupState, by time.Time) int { return s.at.Compare(by) })
+	return n > 0 && states[n-1].finished(offset)
+}
+
+// watch records what is committed as it changes.
 func (g *group) watch() (stop func()) {
 	recorder := g.record("commits")
 	// A client with few retries: a broker that is gone is asked again by us.
@@ -113,10 +148,15 @@ func (g *group) watch() (stop func()) {
 		tick := time.NewTicker(100 * time.Millisecond)
 		defer tick.Stop()
 		last := map[int32]int64{}
+		g.states = map[int32][]groupState{}
 		for ctx.Err() == nil {
 			offsets, err := kadm.NewClient(cl).FetchOffsets(ctx, g.defaults.Group)
 			for p, at := range offsets[g.defaults.Topic] {
-				if err != nil || at.Err != nil || at.At < 0 || at.At == last[p] {
+				if err != nil || at.Err != nil || at.At < 0 {
+					continue
+				}
+				g.states[p] = append(g.states[p], groupState{time.Now(), at.At, at.Metadata})
+				if at.At == last[p] {
 					continue
 				}
 				last[p] = at.At
