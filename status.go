@@ -24,6 +24,9 @@ const (
 	// topic or the dead-letter queue, is not acknowledged; the records that it is
 	// for wait.
 	StatusDLQUnavailable StatusCode = "dlq-unavailable"
+	// StatusDeadLetterFlood: most records would become dead letters; they wait
+	// instead, see dlq.Policy's MaxDeadRatio.
+	StatusDeadLetterFlood StatusCode = "dead-letter-flood"
 	// StatusStalled: a partition has records to handle, and none was finished for
 	// StallAfter.
 	StatusStalled StatusCode = "stalled"
@@ -130,7 +133,7 @@ func (s *Status) SetProblems(problems ...Problem) {
 
 func (c StatusCode) weight() int {
 	for i, known := range [...]StatusCode{
-		StatusOK, StatusPausedByOperator, StatusRetrying, StatusTopicRecreated, StatusDataLost, StatusDLQUnavailable, StatusStalled,
+		StatusOK, StatusPausedByOperator, StatusRetrying, StatusTopicRecreated, StatusDataLost, StatusDLQUnavailable, StatusDeadLetterFlood, StatusStalled,
 		StatusHeadOfLineBlocked, StatusHandlerStuck, StatusJoining, StatusStopping, StatusDisconnected, StatusUnauthorized, StatusFenced,
 		StatusClosed,
 	} {

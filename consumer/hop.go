@@ -69,12 +69,21 @@ func (e *engine) consult(t *turn) {
 				i++
 			}
 		}
+		if handled := t.size - len(t.failed); handled > 0 {
+			e.chain.Handled(handled)
+		}
 	case t.inPlace:
+		if t.ended > 0 {
+			e.chain.Handled(t.ended)
+		}
 		if t.err != nil {
 			e.consultOn(t, 0, t.at(t.ended), 1, t.err)
 		}
 	default:
 		e.consultOn(t, 0, t.lane.head.record, t.lane.attempt, t.err)
+		if t.err == nil {
+			e.chain.Handled(1)
+		}
 	}
 }
 
@@ -82,6 +91,9 @@ func (e *engine) consultOn(t *turn, i int, r *kgo.Record, attempt int32, err err
 	a, v := t.assignment, duplex.VerdictOf(err)
 	switch {
 	case err == nil || v.Kind == duplex.VerdictDrop:
+		if err == nil && attempt > 1 {
+			e.chain.Recovered(r)
+		}
 		if !a.chained {
 			return
 		}

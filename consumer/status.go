@@ -54,6 +54,9 @@ func (e *engine) describe(s *duplex.Status) {
 		}
 	}
 	found = append(found, e.stuckHandlers()...)
+	if e.chain != nil {
+		found = append(found, e.chain.Problems()...)
+	}
 	slices.SortFunc(s.Partitions, func(a, b duplex.PartitionStatus) int {
 		return cmp.Or(cmp.Compare(a.Topic, b.Topic), cmp.Compare(a.Partition, b.Partition))
 	})

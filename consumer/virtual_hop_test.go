@@ -43,6 +43,10 @@ func (testPolicy) Arrived(r *kgo.Record) failure.Arrival {
 	return failure.Arrival{Due: r.Timestamp.Add(retryDelay), Attempts: n}
 }
 
+func (testPolicy) Handled(int)                {}
+func (testPolicy) Recovered(*kgo.Record)      {}
+func (testPolicy) Problems() []duplex.Problem { return nil }
+
 func (testPolicy) Refused(*kgo.Record) *kgo.Record { return nil }
 
 func (testPolicy) Move(*kgo.Record) failure.Step { return failure.Step{} }

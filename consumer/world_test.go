@@ -81,8 +81,12 @@ func (w *world) saw(req *kmsg.OffsetCommitRequest) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, topic := range req.Topics {
+		name := topic.Topic
+		if name == "" { // of version 10 on
+			name = fmt.Sprintf("%x", topic.TopicID)
+		}
 		for _, p := range topic.Partitions {
-			w.commits = append(w.commits, commit{req.MemberID, req.Generation, topic.Topic, p.Partition, p.Offset, time.Now()})
+			w.commits = append(w.commits, commit{req.MemberID, req.Generation, name, p.Partition, p.Offset, time.Now()})
 		}
 	}
 }
@@ -133,12 +137,13 @@ func (w *world) requireMonotonic() {
 	}
 	type sender struct {
 		member    string
+		topic     string
 		partition int32
 	}
 	last := map[sender]int64{}
 	for _, c := range w.commits {
-		from := sender{c.member, c.partition}
-		require.GreaterOrEqual(w.t, c.offset, last[from], "a commit of %s moved partition %d back", c.member, c.partition)
+		from := sender{c.member, c.topic, c.partition}
+		require.GreaterOrEqual(w.t, c.offset, last[from], "a commit of %s moved %s/%d back", c.member, c.topic, c.partition)
 		last[from] = c.offset
 	}
 }

@@ -4,14 +4,15 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+	"go.uber.org/zap"
 
 	"github.com/duplex-go/duplex"
 	"github.com/duplex-go/duplex/internal/backoff"
 	"github.com/duplex-go/duplex/internal/failure"
 )
 
-// chain is a policy at work for one consumer. Nothing in it changes after it was
-// made, so it may be asked by many at once.
+// chain is a policy at work for one consumer. Nothing in it but the breaker changes
+// after it was made, so it may be asked by many at once.
 //
 //	                 ┌───────── due: handled ─────────┐
 //	source ── failed ─► retry 1 ── failed ─► retry 2 … ┴── failed for the last time ─► dead letter
@@ -26,6 +27,7 @@ type chain struct {
 	// partitions of the topics beside a source, which may be fewer than its own
 	// until they are grown.
 	partitions map[string]int32
+	breaker    breaker
 }
 
 // tier is one of the topics that are read beside a source.
@@ -73,6 +75,29 @@ func (c *chain) Move(r *kgo.Record) failure.Step {
 	return c.wait(r, t.source, j, nil, at, at.Sub(r.Timestamp.Add(t.delay)))
 }
 
+// Handled implements failure.Chain.
+func (c *chain) Handled(n int) { c.breaker.succeeded(n) }
+
+// Recovered implements failure.Chain.
+func (c *chain) Recovered(r *kgo.Record) {
+	if c.breaker.recovered(r) {
+		c.env.Logger.Info("a record that would have been a dead letter was handled: records that fail become dead letters again")
+	}
+}
+
+// Problems implements failure.Chain.
+func (c *chain) Problems() []duplex.Problem { return c.breaker.problem() }
+
+// hold has a record wait that would be dead, while too many would be.
+func (c *chain) hold(r *kgo.Record, now time.Time) (at time.Time, held bool) {
+	at, held, opened := c.breaker.hold(r, now)
+	if opened {
+		c.env.Logger.Error("most records fail for good: they wait in their places instead of becoming dead letters, and one after the other is tried",
+			zap.Float64("max_dead_ratio", c.policy.MaxDeadRatio))
+	}
+	return at, held
+}
+
 // Finished implements failure.Chain.
 func (c *chain) Finished(*kgo.Record) *kgo.Record { return nil }
 
@@ -98,7 +123,13 @@ func (c *chain) Failed(f failure.Failure) failure.Step {
 	if j.first.IsZero() {
 		j.first = f.At
 	}
-	if reason := c.final(f, j); reason != "" {
+	reason := c.final(f, j)
+	if reason == ReasonExhausted || reason == ReasonTooOld {
+		if at, held := c.hold(f.Record, f.At); held {
+			return failure.RunAgain(at)
+		}
+	}
+	if reason != "" {
 		return failure.PublishFirst(c.dead(f.Record, j, c.describe(f, j, reason)))
 	}
 	wait := f.Verdict.After

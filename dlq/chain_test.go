@@ -3,6 +3,7 @@ package dlq
 import (
 	"errors"
 	"fmt"
+	"math"
 	"strings"
 	"testing"
 	"time"
@@ -28,6 +29,7 @@ func made(p Policy) *chain {
 		policy: p.withDefaults(), tiers: map[string]tier{}, partitions: map[string]int32{},
 		env: failure.Env{Group: "boards", Topics: []string{"orders"}, Logger: zap.NewNop(), TopicID: func(string) [16]byte { return topicID }},
 	}
+	c.breaker.ratio = c.policy.MaxDeadRatio
 	c.learn(nil, "orders", c.wanted("orders"))
 	for _, w := range c.wanted("orders") {
 		c.partitions[w.name] = 4
@@ -315,6 +317,7 @@ func TestPolicySaysWhatIsWrong(t *testing.T) {
 		"MaxAttempts = 3: without Delays there is": {Delays: []time.Duration{}, MaxAttempts: 3},
 		"Immediate = -1":                           {Immediate: -1},
 		"MaxAge = -1s":                             {MaxAge: -time.Second},
+		"MaxDeadRatio = NaN: want 0 to 1":          {MaxDeadRatio: math.NaN()},
 		"Retention = -1s":                          {Retention: -time.Second},
 	} {
 		require.ErrorContains(t, p.Validate(), says)

@@ -52,6 +52,14 @@ type Policy struct {
 	// goroutines at once: for an alert, or a count. It must not wait for anything.
 	OnDead func(Failure)
 
+	// MaxDeadRatio is how large a part of the last 1,000 records, at least 100, may
+	// become dead letters because they failed too often or are too old. When it is
+	// more, as when what the handlers call is down, such records wait in their places
+	// instead, the partitions stand still, Status says dead-letter-flood, and one
+	// record a second is tried until one succeeds. Defaults to 0.5; 1 lets all become
+	// dead letters.
+	MaxDeadRatio float64
+
 	// Fingerprinter groups failures of one cause. Defaults to [FingerprintV1].
 	Fingerprinter Fingerprinter
 
@@ -71,7 +79,8 @@ var NoRetry = Policy{Delays: []time.Duration{}}
 
 // Defaults of Policy.
 const (
-	DefaultRetention = 14 * 24 * time.Hour
+	DefaultRetention    = 14 * 24 * time.Hour
+	DefaultMaxDeadRatio = 0.5
 	// immediateMin is how long the first immediate attempt is put off.
 	immediateMin = 100 * time.Millisecond
 	immediateMax = 5 * time.Second
@@ -108,6 +117,9 @@ func (p Policy) withDefaults() Policy {
 	if p.Retention == 0 {
 		p.Retention = DefaultRetention
 	}
+	if p.MaxDeadRatio == 0 {
+		p.MaxDeadRatio = DefaultMaxDeadRatio
+	}
 	if p.Fingerprinter == nil {
 		p.Fingerprinter = FingerprintV1{}
 	}
@@ -139,6 +151,9 @@ func (p Policy) Validate() error {
 	if p.MaxAge < 0 {
 		bad("MaxAge = %s: must not be negative", p.MaxAge)
 	}
+	if !(p.MaxDeadRatio >= 0 && p.MaxDeadRatio <= 1) { // NaN too
+		bad("MaxDeadRatio = %v: want 0 to 1", p.MaxDeadRatio)
+	}
 	if p.Retention < 0 {
 		bad("Retention = %s: must not be negative", p.Retention)
 	}
@@ -165,7 +180,7 @@ func (p Policy) Chain(ctx context.Context, env failure.Env) (failure.Chain, erro
 		return nil, fmt.Errorf("dlq: checking Policy: %w", err)
 	}
 	p = p.withDefaults()
-	c := &chain{policy: p, env: env, tiers: map[string]tier{}, last: map[string]int{}, partitions: map[string]int32{}}
+	c := &chain{policy: p, env: env, tiers: map[string]tier{}, last: map[string]int{}, partitions: map[string]int32{}, breaker: breaker{ratio: p.MaxDeadRatio}}
 	for _, topic := range env.Topics {
 		if err := checkNames(env.Group, topic, max(len(p.Delays), 1)); err != nil {
 			return nil, fmt.Errorf("dlq: naming topics: %w", err)

@@ -30,6 +30,12 @@ type Chain interface {
 	// Failed decides about a record whose handler returned an error, other than
 	// a drop or while it was told to stop.
 	Failed(f Failure) Step
+	// Handled is called for n records that were handled, Recovered for one of them
+	// that had failed before, in its place.
+	Handled(n int)
+	Recovered(r *kgo.Record)
+	// Problems are what the policy has to say in the consumer's status.
+	Problems() []duplex.Problem
 	// Finished is called for a record read from one of Topics that was handled or
 	// dropped. What it returns, if anything, is published before the record
 	// counts as finished.

@@ -19,6 +19,7 @@ import (
 
 	"github.com/duplex-go/duplex"
 	"github.com/duplex-go/duplex/consumer"
+	"github.com/duplex-go/duplex/dlq"
 	"github.com/duplex-go/duplex/internal/command"
 	"github.com/duplex-go/duplex/internal/config"
 )
@@ -42,6 +43,10 @@ type options struct {
 	order                              string
 	concurrency                        int
 	handlerTimeout, retryMin, retryMax time.Duration
+
+	dlq, keepOrder bool
+	retry          []time.Duration
+	maxAttempts    int
 
 	admin         string
 	adminInsecure bool
@@ -72,17 +77,19 @@ With --exec CMD, nothing is written: "sh -c CMD" runs for each record, many at o
 committed only after its command succeeded.
   input        the value on standard input, as it is; a command need not read it
   environment  ours, and KAFKA_TOPIC, KAFKA_PARTITION, KAFKA_OFFSET, KAFKA_TIMESTAMP
-               (milliseconds since 1970), KAFKA_ATTEMPT (1, 2, …), KAFKA_KEY unless the
+               (milliseconds since 1970; with --dlq, of a retry topic after the first
+               attempt, as are the three before), KAFKA_ATTEMPT (1, 2, …), KAFKA_KEY unless the
                key is missing, KAFKA_VALUE_NULL=1 if the value is missing, and
                KAFKA_HEADER_<NAME> for each header that has a value: NAME in upper case,
                with _ for all but letters and digits of ASCII; the last one of a name
                wins. A key or header that is not UTF-8, or has a NUL in it, is in base64
                instead, as KAFKA_KEY_B64 or KAFKA_HEADER_<NAME>_B64. A record that does
                not fit, 64 KiB a variable and 512 KiB in all, fails.
-  exit code    0 handled; 65 failed, and no retry can help (without a policy for
-               failures it is tried again all the same); any other, and death by a
-               signal, failed: it is tried again, after --retry-min at first, then
-               twice as long each time up to --retry-max
+  exit code    0 handled; any other, and death by a signal, failed: it is tried again
+               in its place, after --retry-min at first, then twice as long each time up
+               to --retry-max. With --dlq it is tried again after each of --retry, and
+               goes to the topic dlq.<group>.<topic> then, or at once with exit code 65,
+               which says that no retry can help
   output       its standard output goes to ours unchanged and in one piece, whatever the
                exit code: up to 1 MiB when the command ends, while the output of a larger
                one comes the others wait. Its standard error goes to ours, each line after
@@ -108,6 +115,7 @@ const examples = `  consumer --topic orders --group audit
   consumer --topic orders --group tail --from end --output '%t %k %v\n'
   consumer --topic orders --group mail --exec './send-mail "$KAFKA_KEY"' --handler-timeout 30s
   consumer --topic orders --group mail --exec ./send-mail --admin 127.0.0.1:9090
+  consumer --topic orders --group mail --exec ./send-mail --dlq --retry 5s,1m,10m
   consumer --topic thumbs --group resize --exec ./resize --order none --concurrency 8`
 
 // Command makes the command; environ is the process's environment.
@@ -145,6 +153,10 @@ func (o *options) addFlags(flags *pflag.FlagSet) (err error) {
 	flags.DurationVar(&o.handlerTimeout, "handler-timeout", 0, "with --exec: how long a command may take (default: no limit)")
 	flags.DurationVar(&o.retryMin, "retry-min", defaultRetryMin, "with --exec: how long a failed record waits at first")
 	flags.DurationVar(&o.retryMax, "retry-max", consumer.DefaultRetryMax, "with --exec: how long it waits at most")
+	flags.BoolVar(&o.dlq, "dlq", false, "with --exec: failed records go through retry topics to a dead-letter queue, see above; their topics are made")
+	flags.DurationSliceVar(&o.retry, "retry", dlq.DefaultDelays(), "with --dlq: how long a failed record waits before each further attempt; a topic for each")
+	flags.IntVar(&o.maxAttempts, "max-attempts", 0, "with --dlq: the most `attempts`, the first one included (default: one more than --retry has)")
+	flags.BoolVar(&o.keepOrder, "keep-order", false, "with --dlq: a failed record waits in its place, and those of its key behind it, instead of in retry topics")
 	flags.DurationVar(&o.commitInterval, "commit-interval", consumer.DefaultCommitInterval, "how often offsets are committed")
 	flags.DurationVar(&o.drainTimeout, "drain-timeout", consumer.DefaultDrainTimeout, "how long a write or a command may take to end when the program is stopped")
 	flags.DurationVar(&o.startTimeout, "start-timeout", consumer.DefaultStartTimeout, "how long to try to reach the cluster")
@@ -245,6 +257,10 @@ func (o *options) run(cmd *cobra.Command) error {
 	return o.consume(ctx, stop, cmd, c, out, unwatch)
 }
 
+func (o *options) policy() dlq.Policy {
+	return dlq.Policy{Delays: o.retry, MaxAttempts: o.maxAttempts, KeepOrder: o.keepOrder}
+}
+
 // outcome tells why what was read could not be passed on, nil if it could.
 type outcome interface{ err() error }
 
@@ -259,6 +275,9 @@ func (o *options) config(from consumer.StartOffset, log *zap.Logger) consumer.Co
 	}
 	if o.exec != "" {
 		cfg.Ordering, cfg.Concurrency = orderings()[o.order], o.concurrency
+	}
+	if o.dlq {
+		cfg.Failures = o.policy()
 	}
 	return cfg
 }

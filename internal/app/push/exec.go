@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/duplex-go/duplex/consumer"
+	"github.com/duplex-go/duplex/dlq"
 )
 
 // The values of --order.
@@ -55,6 +56,32 @@ func (o *options) validateExec() error {
 	if o.retryMin <= 0 || o.retryMax < o.retryMin {
 		errs = append(errs, fmt.Errorf("--retry-min %s, --retry-max %s: want 0 < min <= max", o.retryMin, o.retryMax))
 	}
+	return errors.Join(append(errs, o.validateDLQ())...)
+}
+
+// validateDLQ refuses what would have no effect, and what the policy does.
+func (o *options) validateDLQ() error {
+	var errs []error
+	retries := !slices.Equal(o.retry, dlq.DefaultDelays())
+	for _, flag := range []struct {
+		name   string
+		set    bool
+		wanted bool
+		why    string
+	}{
+		{"retry", retries, true, "only with --dlq"}, {"max-attempts", o.maxAttempts != 0, true, "only with --dlq"}, {"keep-order", o.keepOrder, true, "only with --dlq"},
+		{"retry-min", o.retryMin != defaultRetryMin, false, "not with --dlq, which waits as long as --retry says"},
+		{"retry-max", o.retryMax != consumer.DefaultRetryMax, false, "not with --dlq, which waits as long as --retry says"},
+	} {
+		if flag.set && flag.wanted != o.dlq {
+			errs = append(errs, fmt.Errorf("--%s: %s", flag.name, flag.why))
+		}
+	}
+	if o.dlq {
+		if err := o.policy().Validate(); err != nil {
+			errs = append(errs, fmt.Errorf("--dlq, --retry, --max-attempts: %w", err))
+		}
+	}
 	return errors.Join(errs...)
 }
 
@@ -66,6 +93,7 @@ func (o *options) validateLines() error {
 		set  bool
 	}{
 		{"order", o.order != orderKey}, {"concurrency", o.concurrency != consumer.DefaultConcurrency},
+		{"dlq", o.dlq}, {"keep-order", o.keepOrder}, {"max-attempts", o.maxAttempts != 0}, {"retry", !slices.Equal(o.retry, dlq.DefaultDelays())},
 		{"handler-timeout", o.handlerTimeout != 0}, {"retry-min", o.retryMin != defaultRetryMin}, {"retry-max", o.retryMax != consumer.DefaultRetryMax},
 	} {
 		if flag.set {

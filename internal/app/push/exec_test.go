@@ -17,6 +17,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/duplex-go/duplex/broker"
+	"github.com/duplex-go/duplex/dlq"
 	"github.com/duplex-go/duplex/internal/app/apptest"
 	"github.com/duplex-go/duplex/internal/command"
 )
@@ -75,6 +76,28 @@ func TestFailedCommandIsRunAgain(t *testing.T) {
 			require.Equal(t, 1, sum(committed(b, "g", "orders")))
 		})
 	}
+}
+
+// With --dlq, what fails goes through a retry topic, and what never succeeds, or says
+// so with 65, to the dead-letter queue.
+func TestCommandsThatFailLeaveDeadLetters(t *testing.T) {
+	t.Parallel()
+	b := orders(t, 1, orderRecords("hopeless", "slow to start", "broken", "fine")...)
+	p := start(t, nil, []string{"PATH=" + os.Getenv("PATH")}, to(b, "-t", "orders", "-g", "g", "--dlq", "--retry", "50ms,100ms", "--exec", `
+		case "$KAFKA_KEY" in
+		hopeless) exit 65;;
+		broken) exit 1;;
+		slow*) test "$KAFKA_ATTEMPT" = 2 || exit 75;;
+		esac; echo "$KAFKA_KEY $KAFKA_ATTEMPT"`)...)
+	dead := dlq.DeadTopic("g", "orders")
+	require.Eventually(t, func() bool {
+		return len(p.Stdout.Lines()) == 2 && b.Kfake().PartitionInfo(dead, 0) != nil && b.Kfake().PartitionInfo(dead, 0).HighWatermark == 2
+	},
+		20*time.Second, 10*time.Millisecond, "%s", p.Stderr.String())
+	p.Signal(command.ErrTerminated)
+	require.Zero(t, p.Wait(), p.Stderr.String())
+	require.ElementsMatch(t, []string{"fine 1", "slow to start 2"}, p.Stdout.Lines())
+	require.Equal(t, int64(4), committed(b, "g", "orders")[0])
 }
 
 func TestErrorOfACommandHasItsLastWords(t *testing.T) {
