@@ -63,11 +63,30 @@ func (c *committer) run(ctx context.Context) {
 		case <-ticker.C:
 		case <-c.wanted:
 		}
+		c.awaitSession(ctx)
 		bounded, cancel := context.WithTimeout(ctx, commitTimeout)
 		err := c.commit(bounded, c.engine.all())
 		cancel()
 		if err != nil && ctx.Err() == nil {
 			c.engine.log.Warn("committing offsets, trying again", zap.Error(err))
+		}
+	}
+}
+
+// awaitSession waits until the client is done with the offsets that it was given for
+// new partitions: it warns of the answer to a commit that comes before that, as if we
+// had been thrown out. That is a moment in which somebody is slow, so it is not waited
+// for longer.
+func (c *committer) awaitSession(ctx context.Context) {
+	const look, looks = 5 * time.Millisecond, 200
+	for range looks {
+		if len(c.engine.all()) == 0 || c.engine.client.CommittedOffsets() != nil {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(look):
 		}
 	}
 }

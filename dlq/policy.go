@@ -49,7 +49,8 @@ type Policy struct {
 	Classify func(error) Class
 
 	// OnDead is called for each dead letter before it is published, by many
-	// goroutines at once: for an alert, or a count. It must not wait for anything.
+	// goroutines at once: for an alert, or a count. It must not wait for anything,
+	// nor call the consumer.
 	OnDead func(Failure)
 
 	// MaxDeadRatio is how large a part of the last 1,000 records, at least 100, may
