@@ -76,7 +76,9 @@ func (b *batchResult) over(i int, it item) bool {
 		return false
 	case step.Kind() == failure.Finish, step.Kind() == failure.Publish:
 		e.counts.failed.Add(1)
-		publish = step.Record()
+		if publish = step.Record(); publish != nil {
+			e.logMoved(a, it.record, b.turn.attempts[i], publish, err)
+		}
 	default:
 		return false
 	}

@@ -63,6 +63,7 @@ func (e *engine) failed(w *worker, l *lane, step failure.Step, v duplex.Verdict)
 		a.done(w, l, nil)
 	case failure.Publish:
 		e.counts.failed.Add(1)
+		e.logMoved(a, l.head.record, l.attempt, step.Record(), err)
 		l.attempt, l.lastErr = l.attempt+1, err
 		a.hop(w, l, step.Record())
 	default:
@@ -109,6 +110,16 @@ func (e *engine) logFailure(l *lane, n int, v duplex.Verdict) {
 	entry.Write(zap.String("topic", a.topic), zap.Int32("partition", a.partition), zap.Int64("offset", l.head.record.Offset),
 		zap.String("group", e.cfg.Group), zap.ByteString("key", cut(l.head.record.Key)), zap.Int32("attempt", l.attempt), zap.Time("due", l.retryAt()),
 		zap.Int("records", n), zap.String("code", string(duplex.CodeOf(l.lastErr))), zap.Error(l.lastErr))
+}
+
+// logMoved says that a record failed, and where the policy has it go.
+func (e *engine) logMoved(a *assignment, r *kgo.Record, attempt int32, to *kgo.Record, err error) {
+	entry := e.log.Check(zap.WarnLevel, "handling a record failed, the policy has it go to another topic")
+	if entry == nil {
+		return
+	}
+	entry.Write(zap.String("topic", a.topic), zap.Int32("partition", a.partition), zap.Int64("offset", r.Offset), zap.String("group", e.cfg.Group),
+		zap.ByteString("key", cut(r.Key)), zap.Int32("attempt", attempt), zap.String("to", to.Topic), zap.String("code", string(duplex.CodeOf(err))), zap.Error(err))
 }
 
 func (e *engine) dropped(a *assignment, head *kgo.Record, v duplex.Verdict) {
