@@ -3,6 +3,7 @@ package dlq
 import (
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -23,6 +24,9 @@ import (
 // A key that always fails does not open it: the others succeed.
 type breaker struct {
 	ratio float64 // from which on; 1 never
+	// fresh are those that were handled since the others were counted: this is the
+	// only thing that a record costs which does not fail.
+	fresh atomic.Int64
 
 	mu            sync.Mutex
 	handled, dead int // of the last ones; dead for reasons that may pass
@@ -46,20 +50,17 @@ const (
 	probeEvery, probeLatest = time.Second, time.Minute
 )
 
-// add counts outcomes: older ones count for less and less.
-func (b *breaker) add(handled, dead int) {
-	b.handled, b.dead = b.handled+handled, b.dead+dead
+// add counts what was handled meanwhile, and so many that would be dead: older ones
+// count for less and less. The mutex is held.
+func (b *breaker) add(dead int) {
+	b.handled, b.dead = b.handled+int(b.fresh.Swap(0)), b.dead+dead
 	for b.handled+b.dead > breakerWindow {
 		b.handled, b.dead = b.handled/2, b.dead/2
 	}
 }
 
 // succeeded is called for n records that were handled.
-func (b *breaker) succeeded(n int) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.add(n, 0)
-}
+func (b *breaker) succeeded(n int) { b.fresh.Add(int64(n)) }
 
 // recovered is called for a record that was handled after it had failed. It reports
 // whether the breaker closed.
@@ -74,6 +75,7 @@ func (b *breaker) recovered(r *kgo.Record) bool {
 	if b.since.IsZero() {
 		return false
 	}
+	b.fresh.Store(0)
 	b.since, b.handled, b.dead = time.Time{}, 0, 0
 	return true
 }
@@ -83,7 +85,7 @@ func (b *breaker) recovered(r *kgo.Record) bool {
 func (b *breaker) hold(r *kgo.Record, now time.Time) (at time.Time, held, opened bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.add(0, 1)
+	b.add(1)
 	which := probe{r.Topic, r.Partition, r.Offset}
 	if n := b.handled + b.dead; b.since.IsZero() && n >= breakerLeast && float64(b.dead) > b.ratio*float64(n) {
 		b.since, b.next, b.held, opened = now, now, map[probe]bool{}, true
@@ -110,6 +112,7 @@ func (b *breaker) problem() []duplex.Problem {
 	if b.since.IsZero() {
 		return nil
 	}
+	b.add(0)
 	return []duplex.Problem{{Code: duplex.StatusDeadLetterFlood, Detail: fmt.Sprintf(
 		"%d of the last %d records would be dead letters, since %s: they wait instead, and one after the other is tried until one succeeds",
 		b.dead, b.handled+b.dead, b.since.UTC().Format(time.RFC3339))}}
