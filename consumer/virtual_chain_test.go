@@ -8,12 +8,12 @@ import (
 	"fmt"
 	"hash/fnv"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kerr"
-	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
@@ -206,11 +206,27 @@ func conserve(t *testing.T, w *world, percent uint32, crash bool) {
 	w.requireMonotonic()
 }
 
-// What no topic takes becomes smaller until one does: nothing is stuck.
+// What a topic does not take becomes smaller until it does: nothing is stuck.
 func TestVirtualTooLargeEndsSomewhere(t *testing.T) {
+	const most = 900 // bytes of a batch: a dead letter without its stack
 	inWorld(t, 1, func(t *testing.T, w *world) {
 		w.publish(0, 0, 3)
-		w.kafka.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Err: kerr.MessageTooLarge, Count: 4})
+		var refused atomic.Int64
+		w.kafka.ControlKey(int16(kmsg.Produce), func(kreq kmsg.Request) (kmsg.Response, error, bool) {
+			w.kafka.KeepControl()
+			req := kreq.(*kmsg.ProduceRequest)
+			if len(req.Topics[0].Partitions[0].Records) <= most {
+				return nil, nil, false
+			}
+			refused.Add(1)
+			resp := req.ResponseKind().(*kmsg.ProduceResponse)
+			topic, partition := kmsg.NewProduceResponseTopic(), kmsg.NewProduceResponseTopicPartition()
+			topic.Topic, topic.TopicID = req.Topics[0].Topic, req.Topics[0].TopicID
+			partition.Partition, partition.ErrorCode = req.Topics[0].Partitions[0].Partition, kerr.MessageTooLarge.Code
+			topic.Partitions = append(topic.Partitions, partition)
+			resp.Topics = append(resp.Topics, topic)
+			return resp, nil, true
+		})
 		m := w.start(consumer.Config{Concurrency: 1, Failures: dlq.NoRetry, Handlers: handle(func(_ context.Context, r *kgo.Record) error {
 			if value(r) == 1 {
 				panic("at the wrong time")
@@ -218,6 +234,7 @@ func TestVirtualTooLargeEndsSomewhere(t *testing.T) {
 			return nil
 		})})
 		eventually(t, time.Minute, "it has ended", func() bool { return w.committed(0) == 3 })
+		require.Equal(t, int64(1), refused.Load(), "it was too large once, with its stack")
 		require.Len(t, w.letters(), 1)
 		require.NoError(t, m.halt())
 	})
