@@ -20,6 +20,9 @@ const (
 	StatusTopicRecreated StatusCode = "topic-recreated"
 	// StatusDataLost: the broker deleted records before they were read.
 	StatusDataLost StatusCode = "data-lost"
+	// StatusRetryDataLost: a retry topic or a dead-letter queue was deleted, or the
+	// broker deleted records of it that were still to be tried again.
+	StatusRetryDataLost StatusCode = "retry-data-lost"
 	// StatusDLQUnavailable: what the policy for failures publishes, to a retry
 	// topic or the dead-letter queue, is not acknowledged; the records that it is
 	// for wait.
@@ -53,7 +56,7 @@ const (
 // Healthy reports whether a component with this code does its work.
 func (c StatusCode) Healthy() bool {
 	switch c {
-	case StatusOK, StatusRetrying, StatusDataLost, StatusTopicRecreated, StatusPausedByOperator:
+	case StatusOK, StatusRetrying, StatusDataLost, StatusRetryDataLost, StatusTopicRecreated, StatusPausedByOperator:
 		return true
 	default:
 		return false
@@ -90,6 +93,12 @@ type Problem struct {
 type PartitionStatus struct {
 	Topic     string `json:"topic"`
 	Partition int32  `json:"partition"`
+	// Source is the topic whose handler has its records: Topic itself, unless that
+	// is a retry or redrive topic.
+	Source string `json:"source,omitempty"`
+	// NextDue is, in a retry topic, when the first of its records is due that has
+	// not started; zero where none is loaded.
+	NextDue time.Time `json:"nextDue,omitzero"`
 	// Committed is the offset last acknowledged by the broker, −1 before the
 	// first commit.
 	Committed int64 `json:"committed"`
@@ -133,7 +142,7 @@ func (s *Status) SetProblems(problems ...Problem) {
 
 func (c StatusCode) weight() int {
 	for i, known := range [...]StatusCode{
-		StatusOK, StatusPausedByOperator, StatusRetrying, StatusTopicRecreated, StatusDataLost, StatusDLQUnavailable, StatusDeadLetterFlood, StatusStalled,
+		StatusOK, StatusPausedByOperator, StatusRetrying, StatusTopicRecreated, StatusDataLost, StatusRetryDataLost, StatusDLQUnavailable, StatusDeadLetterFlood, StatusStalled,
 		StatusHeadOfLineBlocked, StatusHandlerStuck, StatusJoining, StatusStopping, StatusDisconnected, StatusUnauthorized, StatusFenced,
 		StatusClosed,
 	} {

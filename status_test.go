@@ -79,7 +79,7 @@ func TestHealthy(t *testing.T) {
 		}
 	}
 	require.ElementsMatch(t, []duplex.StatusCode{
-		duplex.StatusOK, duplex.StatusRetrying, duplex.StatusDataLost, duplex.StatusPausedByOperator, duplex.StatusTopicRecreated,
+		duplex.StatusOK, duplex.StatusRetrying, duplex.StatusDataLost, duplex.StatusRetryDataLost, duplex.StatusPausedByOperator, duplex.StatusTopicRecreated,
 	}, healthy)
 	require.False(t, duplex.StatusCode("").Healthy(), "a status that nobody filled is not healthy")
 }

@@ -147,7 +147,11 @@ func (a *assignment) accept(p *kgo.FetchTopicPartition) (over bool) {
 	}
 	// A copy of the pointers: the client's slice has those of all that it fetched
 	// of the partition behind it, and would keep that in memory.
-	a.load(slices.Clone(p.Records))
+	records := slices.Clone(p.Records)
+	if a.chained {
+		boundTimes(records, time.Now())
+	}
+	a.load(records)
 	a.schedule()
 	loaded, bytes := a.engine.shares()
 	if a.loaded <= loaded && a.bytes <= bytes {
@@ -158,6 +162,17 @@ func (a *assignment) accept(p *kgo.FetchTopicPartition) (over bool) {
 	}
 	a.over, a.paused = true, false // records of a paused partition mean that it is not paused
 	return true
+}
+
+// boundTimes takes back timestamps that lie in the future, by a clock that is ahead or
+// a hand that is bad: what waits in a retry topic is due by its delay after it was
+// written, and it was written before it is read.
+func boundTimes(records []*kgo.Record, now time.Time) {
+	for _, r := range records {
+		if r.Timestamp.After(now) {
+			r.Timestamp = now
+		}
+	}
 }
 
 // load enters records into the ledger and puts those that are to be handled into
@@ -211,12 +226,15 @@ func recordSize(r *kgo.Record) int64 {
 // if there is nothing.
 func (a *assignment) enter(w *worker) bool {
 	a.mu.Lock()
-	defer a.mu.Unlock()
 	a.queued = false
 	a.now = a.engine.clock()
 	w.turn.visit = a.now
 	found := a.begin(w)
 	a.schedule()
+	publish := w.publish
+	w.publish = nil
+	a.mu.Unlock()
+	a.engine.publish(publish)
 	return found
 }
 
@@ -269,6 +287,8 @@ func (a *assignment) finish(w *worker) {
 	switch {
 	case a.closed:
 		a.engine.countLate(t)
+	case t.lane != nil && t.lane.moves:
+		a.movedOn(w, t.lane, t.steps[0])
 	case a.handler.batch != nil:
 		a.engine.judgeBatch(a, w)
 	case t.lane != nil:

@@ -69,14 +69,14 @@ func (b *batchResult) over(i int, it item) bool {
 	v, publish := duplex.VerdictOf(err), b.turn.after[i]
 	switch step := b.turn.steps[i]; {
 	case !failed:
-		e.counts.handled.Add(1)
+		e.handled(b.turn.attempts[i])
 	case v.Kind == duplex.VerdictDrop:
 		e.dropped(a, it.record, v)
 	case b.gaveUp:
 		return false
 	case step.Kind() == failure.Finish, step.Kind() == failure.Publish:
-		e.counts.failed.Add(1)
-		if publish = step.Record(); publish != nil {
+		e.countFailed(v, 1)
+		if publish = step.Hop(); publish != nil {
 			e.logMoved(a, it.record, b.turn.attempts[i], publish, err)
 		}
 	default:

@@ -41,7 +41,7 @@ func (a *assignment) schedule() {
 
 // hasWork reports whether begin would find something.
 func (a *assignment) hasWork() bool {
-	return a.ready.first != nil || (a.mayTake() && !a.queueWaits())
+	return a.ready.first != nil || (a.mayTake() && !a.queueWaits()) || a.toDisplace()
 }
 
 // mayTake reports whether the queue may be taken from.
@@ -62,10 +62,13 @@ func (a *assignment) begin(w *worker) bool {
 	}
 	t := &w.turn
 	t.reset(a)
+	if a.toDisplace() {
+		a.displace(w)
+	}
 	for range 2 { // lanes and the queue take turns, so that neither starves the other
 		a.lanesNext = !a.lanesNext
 		switch {
-		case a.lanesNext && a.handler.batch != nil:
+		case a.lanesNext && a.handler.batch != nil && (a.ready.first == nil || !a.ready.first.moves):
 			t.lanes = a.readyBatch(t.lanes)
 		case a.lanesNext:
 			t.lane = a.ready.pop()
@@ -190,7 +193,9 @@ func (a *assignment) divert() (key uint64, keyed, diverted bool) {
 	key, keyed = a.ordering.keyOf(r)
 	head, failed := a.headOf(r)
 	if a.chained && !failed && a.arrived(r).Moves {
-		a.move(a.newLane(nil, a.queue.popOne(), 0, false)) // nobody waits for it
+		l := a.newLane(nil, a.queue.popOne(), 0, false) // nobody waits for it
+		l.moves = true
+		a.ready.push(l)
 		return key, keyed, true
 	}
 	if keyed {
@@ -227,6 +232,7 @@ func (a *assignment) newLane(w *worker, it item, key uint64, keyed bool) *lane {
 func (a *assignment) putOff(l *lane) {
 	l.state = laneWaiting
 	a.waiting++
+	a.gate.displaced = false
 	a.engine.timers.add(due{at: l.due, lane: l, assignment: a})
 }
 
@@ -276,7 +282,7 @@ func (a *assignment) queueWaits() bool {
 
 // readyBatch appends lanes whose heads may run, as many as have room in a batch.
 func (a *assignment) readyBatch(to []*lane) []*lane {
-	for n := 0; a.ready.first != nil; {
+	for n := 0; a.ready.first != nil && !a.ready.first.moves; {
 		if n += int(a.ready.first.together); n > a.engine.cfg.MaxBatch && len(to) > 0 {
 			break
 		}

@@ -48,6 +48,7 @@ type engine struct {
 	problems   problems
 	recreated  recreated
 	regain     regain
+	followed   chan struct{} // capacity 1: the policy is to look at its topics
 	background sync.WaitGroup
 
 	// mu guards the two tables; it is never held while an assignment's mutex
@@ -74,7 +75,7 @@ type place struct {
 
 // counts are totals of a consumer's life.
 type counts struct {
-	handled, moved, failed, snoozed, dropped, late, commits, rebalances atomic.Int64
+	handled, moved, failed, retried, recovered, dead, snoozed, dropped, late, commits, rebalances atomic.Int64
 }
 
 func newEngine(cfg Config, found found, counts *counts, pauses *pauses, told *telemetry.Consumer) (*engine, error) {
@@ -85,7 +86,7 @@ func newEngine(cfg Config, found found, counts *counts, pauses *pauses, told *te
 		routes:  make(map[string]*route, len(cfg.Handlers)),
 		handoff: newHandoff(),
 		open:    map[string]map[int32]*assignment{}, ghosts: map[place]*assignment{},
-		fatal: make(chan error, 1), ready: make(chan struct{}),
+		fatal: make(chan error, 1), followed: make(chan struct{}, 1), ready: make(chan struct{}),
 	}
 	for _, h := range cfg.Handlers {
 		r := &route{source: h.topic, single: wrap(h.single, cfg.Middleware), batch: h.batch}
@@ -119,6 +120,9 @@ func newEngine(cfg Config, found found, counts *counts, pauses *pauses, told *te
 func (e *engine) joinChain() error {
 	if e.chain == nil {
 		return nil
+	}
+	for source, r := range e.routes {
+		r.displaces = e.chain.Displaces(source)
 	}
 	for topic, source := range e.chain.Topics() {
 		of := e.routes[source]
@@ -173,6 +177,9 @@ func (e *engine) options() []kgo.Opt {
 		kgo.AdjustFetchOffsetsFn(e.onOffsets),
 		kgo.OnOffsetsFetched(e.onOffsetsFetched),
 	}
+	if e.chain != nil {
+		opts = append(opts, kgo.ProducerBatchMaxBytesFn(e.batchBytes))
+	}
 	if e.cfg.Protocol == KIP848 {
 		opts = append(opts, kgo.ServerSideBalancer()) // "uniform", which is sticky
 	}
@@ -180,6 +187,17 @@ func (e *engine) options() []kgo.Opt {
 		opts = append(opts, kgo.InstanceID(e.cfg.InstanceID))
 	}
 	return opts
+}
+
+// batchBytes is how large a batch may be that is published to a topic: as large as
+// the topic takes, or what the client has for all.
+func (e *engine) batchBytes(topic string) int32 {
+	const usual, most = 1_000_000, 64 << 20
+	n := e.chain.MaxBytes(topic)
+	if n <= 0 {
+		n = usual
+	}
+	return min(n, most)
 }
 
 // run is Run, once the engine is built.
@@ -191,6 +209,7 @@ func (e *engine) run(ctx context.Context) error {
 	loops.Go(func() { e.committer.run(live) })
 	loops.Go(func() { e.fence.run(live) })
 	loops.Go(func() { e.watchdog(live) })
+	loops.Go(func() { e.followTopics(live) })
 	var failure error
 	select {
 	case <-ctx.Done():

@@ -13,6 +13,9 @@ type gate struct {
 	room    int // records that may be taken before the account is measured again
 	closed  bool
 	waiting int // finished since it was measured and found too long
+	// displaced is set when the policy was asked to have waiting records wait
+	// elsewhere.
+	displaced bool
 }
 
 const (
@@ -42,7 +45,7 @@ func (a *assignment) gateOpen() bool {
 	case a.waiting >= maxWaiting, ahead >= a.engine.cfg.MaxSpan:
 		return false
 	case ahead <= freeSpan || open <= freeOpen:
-		a.gate.closed = false
+		a.gate.closed, a.gate.displaced = false, false
 		return true
 	}
 	g := &a.gate
@@ -55,6 +58,7 @@ func (a *assignment) gateOpen() bool {
 	// What is started now adds at most a bit for each offset, or three bytes.
 	left := mapBudget - mostBytes(a.ledger, offset)
 	g.closed, g.waiting, g.room = left <= 0, 0, max(left, 0)/4
+	g.displaced = g.displaced && g.closed
 	return !g.closed
 }
 

@@ -35,19 +35,6 @@ func (a *assignment) arrived(r *kgo.Record) failure.Arrival {
 	return a.arrival.Arrival
 }
 
-// move does with the head of a lane, which is due and is not to run, what the policy
-// says.
-func (a *assignment) move(l *lane) {
-	switch step := a.engine.chain.Move(l.head.record); step.Kind() {
-	case failure.Publish:
-		l.publish = step.Record()
-	case failure.Again:
-		l.due = step.At().UnixNano()
-	default: // runs now
-	}
-	a.putOff(l)
-}
-
 // firstAttempt is the number of the run that a record of one of the policy's topics
 // has next, if it did not run since it was read.
 func (a *assignment) firstAttempt(r *kgo.Record) int32 {
@@ -61,20 +48,13 @@ const maxAttempts = 1 << 30
 func (e *engine) consult(t *turn) {
 	a := t.assignment
 	switch {
+	case t.lane != nil && t.lane.moves:
+		t.decided(0, e.chain.Move(t.lane.head.record))
 	case a.handler.batch != nil:
-		i := 0
-		for _, piece := range t.pieces {
-			for _, r := range piece {
-				e.consultOn(t, i, r, t.attempts[i], t.failed[i])
-				i++
-			}
-		}
-		if handled := t.size - len(t.failed); handled > 0 {
-			e.chain.Handled(handled)
-		}
+		e.consultOnBatch(t)
 	case t.inPlace:
 		if t.ended > 0 {
-			e.chain.Handled(t.ended)
+			e.chain.Handled(a.handler.source, t.ended)
 		}
 		if t.err != nil {
 			e.consultOn(t, 0, t.at(t.ended), 1, t.err)
@@ -82,8 +62,21 @@ func (e *engine) consult(t *turn) {
 	default:
 		e.consultOn(t, 0, t.lane.head.record, t.lane.attempt, t.err)
 		if t.err == nil {
-			e.chain.Handled(1)
+			e.chain.Handled(a.handler.source, 1)
 		}
+	}
+}
+
+func (e *engine) consultOnBatch(t *turn) {
+	i := 0
+	for _, piece := range t.pieces {
+		for _, r := range piece {
+			e.consultOn(t, i, r, t.attempts[i], t.failed[i])
+			i++
+		}
+	}
+	if handled := t.size - len(t.failed); handled > 0 {
+		e.chain.Handled(t.assignment.handler.source, handled)
 	}
 }
 
@@ -99,24 +92,43 @@ func (e *engine) consultOn(t *turn, i int, r *kgo.Record, attempt int32, err err
 		}
 		if publish := e.chain.Finished(r); publish != nil {
 			if t.after == nil {
-				t.after = map[int]*kgo.Record{}
+				t.after = map[int]*failure.Hop{}
 			}
 			t.after[i] = publish
 		}
 	case a.ctx.Err() == nil:
-		if t.steps == nil {
-			t.steps = map[int]failure.Step{}
-		}
-		t.steps[i] = e.chain.Failed(failure.Failure{
+		t.decided(i, e.chain.Failed(failure.Failure{
 			Record: r, Source: a.handler.source, Attempt: int(attempt), Err: err, Verdict: v, At: time.Now(), Ordered: a.orders(r),
-		})
+		}))
 	}
+}
+
+// decided notes what the policy says of the i-th record.
+func (t *turn) decided(i int, step failure.Step) {
+	if t.steps == nil {
+		t.steps = map[int]failure.Step{}
+	}
+	t.steps[i] = step
 }
 
 // orders reports whether later records wait for r while it waits in its place.
 func (a *assignment) orders(r *kgo.Record) bool {
 	_, keyed := a.ordering.keyOf(r)
 	return keyed && !a.chained
+}
+
+// movedOn does with the head of a lane that did not run what the policy says.
+func (a *assignment) movedOn(w *worker, l *lane, step failure.Step) {
+	l.moves = false
+	switch step.Kind() {
+	case failure.Publish:
+		a.hop(w, l, step.Hop())
+	case failure.Again:
+		l.due = step.At().UnixNano()
+		a.putOff(l)
+	default: // runs now
+		a.ready.push(l)
+	}
 }
 
 // at is the i-th record of a chunk.
@@ -130,16 +142,18 @@ func (t *turn) at(i int) *kgo.Record {
 	return nil
 }
 
-// hop has r published for the head of a lane, by the worker, once the assignment is
+// hop has h published for the head of a lane, by the worker, once the assignment is
 // unlocked.
-func (a *assignment) hop(w *worker, l *lane, r *kgo.Record) {
-	l.publish = r
+func (a *assignment) hop(w *worker, l *lane, h *failure.Hop) {
+	l.publish = h
 	a.publishes(l)
 	w.publish = append(w.publish, l)
 }
 
 func (a *assignment) publishes(l *lane) {
-	l.state, l.began = lanePublishing, a.engine.clock()
+	if l.state = lanePublishing; l.tries == 0 {
+		l.began = a.engine.clock()
+	}
 	a.waiting++
 	a.hops++
 }
@@ -150,8 +164,11 @@ func (e *engine) publish(lanes []*lane) {
 		// Not with a context of the assignment's: it would take its neighbours of
 		// the batch with it (engine rule 21). And not waiting for room. The client
 		// writes into the record, so each try has its own.
-		r := *l.publish
-		e.client.TryProduce(context.Background(), &r, func(_ *kgo.Record, err error) { l.assignment.published(l, err) })
+		r, end := *l.publish.Record, e.telemetry.Hop(l.publish.Record)
+		e.client.TryProduce(context.Background(), &r, func(_ *kgo.Record, err error) {
+			end(err)
+			l.assignment.published(l, err)
+		})
 	}
 }
 
@@ -164,20 +181,31 @@ const (
 
 // published is called when a hop was acknowledged, or has failed.
 func (a *assignment) published(l *lane, err error) {
+	e, h := a.engine, l.publish // nobody else has the lane now
+	var smaller *failure.Hop
+	switch {
+	case err == nil:
+		e.chain.Published(h)
+	case errors.Is(err, kerr.MessageTooLarge):
+		smaller = e.chain.Refused(h)
+	}
 	a.mu.Lock()
 	defer a.unlock()
-	a.now = a.engine.clock()
+	a.now = e.clock()
 	a.hops--
 	a.waiting--
 	switch {
 	case a.closed: // whoever has the partition now does it again
 		if err == nil {
-			a.engine.counts.late.Add(1)
+			e.counts.late.Add(1)
 		}
 	case err == nil:
-		a.engine.counts.moved.Add(1)
+		e.hopped(h, time.Duration(a.now-l.began))
 		a.advance(l)
-	case errors.Is(err, kerr.MessageTooLarge) && a.shrink(l):
+	case smaller != nil:
+		e.log.Warn("what has to be published for a failed record is too large for its topic, leaving out some of it",
+			zap.String("topic", a.topic), zap.Int32("partition", a.partition), zap.Int64("offset", l.head.record.Offset), zap.String("to", h.Record.Topic))
+		l.publish, l.due = smaller, 0
 		a.putOff(l) // due at once
 	default:
 		a.hopFailed(l, err)
@@ -185,21 +213,21 @@ func (a *assignment) published(l *lane, err error) {
 	a.schedule()
 }
 
-// shrink has something smaller published for the head of l. It reports false if
-// there is nothing.
-func (a *assignment) shrink(l *lane) bool {
-	smaller := a.engine.chain.Refused(l.publish)
-	if smaller == nil {
-		return false
+// hopped counts a hop that was acknowledged.
+func (e *engine) hopped(h *failure.Hop, took time.Duration) {
+	e.counts.moved.Add(1)
+	switch h.Kind {
+	case failure.HopRetry:
+		e.counts.retried.Add(1)
+	case failure.HopDead:
+		e.counts.dead.Add(1)
+	case failure.HopWait, failure.HopOutcome:
 	}
-	a.engine.log.Warn("what has to be published for a failed record is too large for its topic, leaving out some of it",
-		zap.String("topic", a.topic), zap.Int32("partition", a.partition), zap.Int64("offset", l.head.record.Offset), zap.String("to", l.publish.Topic))
-	l.publish, l.due = smaller, 0
-	return true
+	e.telemetry.Hopped(h.Kind.String(), h.Record.Topic, h.Reason, h.Fingerprint, took)
 }
 
 func (a *assignment) hopFailed(l *lane, err error) {
-	e, to := a.engine, l.publish.Topic
+	e, to := a.engine, l.publish.Record.Topic
 	err = kafka.Explain("consumer: publishing to "+to, err)
 	l.lastErr = err
 	l.tries = max(l.tries, l.tries+1) // it stays at the most
@@ -208,9 +236,12 @@ func (a *assignment) hopFailed(l *lane, err error) {
 	if errors.Is(err, kgo.ErrClientClosed) {
 		return
 	}
+	if errors.Is(err, duplex.ErrUnknownTopic) {
+		e.follow() // somebody deleted it
+	}
 	e.log.Warn("what has to be published for a failed record is not acknowledged, trying again",
 		zap.String("topic", a.topic), zap.Int32("partition", a.partition), zap.Int64("offset", l.head.record.Offset),
-		zap.String("to", to), zap.Uint16("tries", l.tries), zap.Error(err))
+		zap.String("to", to), zap.Uint8("tries", l.tries), zap.Error(err))
 }
 
 // stuckHop is the first lane whose publish does not succeed, nil if there is none.

@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/duplex-go/duplex/internal/failure"
 )
 
 // A lane is the line of records that must run one after the other: those of one
@@ -29,7 +31,9 @@ type lane struct {
 	key        uint64 // see keyOf
 	keyed      bool   // it is found by its key
 	state      laneState
-	tries      uint16 // of publishing, that failed
+	// moves is set when the head does not run: the policy says where it goes.
+	moves bool
+	tries uint8 // of publishing, that failed
 	// together is how many records at the head run as one: those of a batch that
 	// failed together. It is 1 otherwise.
 	together int32
@@ -39,7 +43,7 @@ type lane struct {
 	began    int64 // of the run or publish under way, as the engine's clock has it
 	lastErr  error // why the head failed the last time; nil if it did not
 	// publish is what has to be published for the head to be finished.
-	publish *kgo.Record
+	publish *failure.Hop
 	head    item
 	behind  []item // behind[passed:] wait behind the head
 	// prev and next are the lanes of the assignment, in no order.
@@ -112,7 +116,7 @@ func (l *lane) at(i int) item {
 
 // headIsNew is called when the record at the head has not failed here before.
 func (l *lane) headIsNew() {
-	l.together, l.attempt, l.due, l.lastErr, l.publish, l.tries = 1, 1, 0, nil, nil, 0
+	l.together, l.attempt, l.due, l.lastErr, l.publish, l.tries, l.moves = 1, 1, 0, nil, nil, 0, false
 	if l.assignment.chained && l.head.record != nil {
 		l.attempt = l.assignment.firstAttempt(l.head.record)
 	}

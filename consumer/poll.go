@@ -97,7 +97,7 @@ func (e *engine) reopen(a *assignment, p kgo.FetchTopicPartition) *assignment {
 	first, frontier := p.Records[0].Offset, a.read
 	a.mu.Unlock()
 	if first > frontier {
-		e.dataLost(a, fmt.Sprintf("%s/%d: the broker deleted offsets %d to %d before they were read", a.topic, a.partition, frontier, first-1))
+		e.dataLost(a, fmt.Sprintf("%s/%d: the broker deleted %d records, offsets %d to %d, before they were read", a.topic, a.partition, first-frontier, frontier, first-1))
 		return a
 	}
 	e.dataLost(a, fmt.Sprintf("%s/%d: the log was cut off at or before offset %d and goes on from %d", a.topic, a.partition, frontier, first))
@@ -108,8 +108,12 @@ func (e *engine) reopen(a *assignment, p kgo.FetchTopicPartition) *assignment {
 }
 
 func (e *engine) dataLost(a *assignment, detail string) {
-	e.problems.set(a.topic, a.partition, duplex.StatusDataLost, detail)
-	e.log.Error("data was lost", zap.String("topic", a.topic), zap.Int32("partition", a.partition), zap.String("detail", detail))
+	code := duplex.StatusDataLost
+	if a.chained {
+		code = duplex.StatusRetryDataLost
+	}
+	e.problems.set(a.topic, a.partition, code, detail)
+	e.log.Error("data was lost", zap.String("code", string(code)), zap.String("topic", a.topic), zap.Int32("partition", a.partition), zap.String("detail", detail))
 }
 
 // fetchFailed turns what a poll reports into a problem, or ends Run where no

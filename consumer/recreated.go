@@ -2,6 +2,7 @@ package consumer
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"time"
 
@@ -57,33 +58,50 @@ func (e *engine) unknownID(topic string) {
 		defer cancel()
 		anew, err := findTopics(ctx, e.client, []string{topic})
 		if err != nil || e.stopping.Load() {
-			return // it is gone, and polls say so
+			e.follow() // if it is the policy's
+			return     // it is gone, and polls say so
 		}
 		e.ids.merge(anew)
-		e.log.Error("a topic was deleted and created again: it is read from its beginning", zap.String("topic", topic))
-		e.problems.set(topic, -1, duplex.StatusTopicRecreated, topic+": the topic was deleted and created again, and is read from its beginning")
-		e.forgetOffsets(ctx, topic)
+		code, detail := duplex.StatusTopicRecreated, "the topic was deleted and created again, and is read from its beginning"
+		if unfinished := e.forgetOffsets(ctx, topic); e.routes[topic].source != topic {
+			code = duplex.StatusRetryDataLost
+			detail = fmt.Sprintf("the topic was deleted and created again, with %d records that had failed and were to be tried again; those that other members had are not counted", unfinished)
+		}
+		e.log.Error(detail, zap.String("topic", topic), zap.String("code", string(code)))
+		e.problems.set(topic, -1, code, topic+": "+detail)
 		e.client.PurgeTopicsFromConsuming(topic)
 		e.client.AddConsumeTopics(topic)
 	})
 }
 
 // forgetOffsets closes the assignments of a topic before the client learns its new
-// ID: from then on their offsets would be committed for the new topic.
-func (e *engine) forgetOffsets(ctx context.Context, topic string) {
+// ID: from then on their offsets would be committed for the new topic. It returns how
+// many of their records were not finished.
+func (e *engine) forgetOffsets(ctx context.Context, topic string) (unfinished int64) {
 	select {
 	case e.committer.turn <- struct{}{}: // no commit is under way
 		defer func() { <-e.committer.turn }()
 	case <-ctx.Done():
-		return
+		return 0
 	}
 	e.regain.forget(topic)
 	e.handoff.settled(func() {
 		for _, a := range e.all() {
 			if a.topic == topic {
+				unfinished += a.unfinished()
 				e.closeAssignment(a, ErrLost)
 				e.problems.forget(topic, a.partition)
 			}
 		}
 	})
+	return unfinished
+}
+
+// unfinished counts the records of a partition that are not finished, those that were
+// not read yet included, as far as its end is known.
+func (a *assignment) unfinished() int64 {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.settle()
+	return int64(a.loaded) + max(0, a.end-a.ledger.Frontier())
 }

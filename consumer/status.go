@@ -10,15 +10,19 @@ import (
 	"github.com/duplex-go/duplex"
 )
 
-// Status returns a snapshot. Counts are handled, moved (published
-// elsewhere by the policy for failures, acknowledged), failed (attempts that did),
-// snoozed, dropped, late_completions (results that came after the partition was
-// gone, and were ignored), commits, rebalances and pauses.
+// Status returns a snapshot. Counts are handled, failed (attempts that did), retried
+// (of those, the ones that another attempt follows: in its place, or in a retry topic
+// that has acknowledged the record), recovered (records that were handled after they
+// had failed), dead (dead letters, acknowledged), moved (everything that the policy
+// for failures published, acknowledged), snoozed, dropped, late_completions (results
+// that came after the partition was gone, and were ignored), commits, rebalances and
+// pauses.
 func (c *Consumer) Status() duplex.Status {
 	s := duplex.Status{
 		Component: "consumer", Name: c.cfg.Group,
 		Counts: map[string]int64{
-			"handled": c.counts.handled.Load(), "moved": c.counts.moved.Load(), "failed": c.counts.failed.Load(), "snoozed": c.counts.snoozed.Load(),
+			"handled": c.counts.handled.Load(), "failed": c.counts.failed.Load(), "retried": c.counts.retried.Load(), "recovered": c.counts.recovered.Load(),
+			"dead": c.counts.dead.Load(), "moved": c.counts.moved.Load(), "snoozed": c.counts.snoozed.Load(),
 			"dropped": c.counts.dropped.Load(), "late_completions": c.counts.late.Load(), "commits": c.counts.commits.Load(),
 			"rebalances": c.counts.rebalances.Load(),
 		},
@@ -88,7 +92,7 @@ func (a *assignment) status() (duplex.PartitionStatus, duplex.Problem) {
 	a.settle()
 	now := a.engine.clock()
 	p := duplex.PartitionStatus{
-		Topic: a.topic, Partition: a.partition, Committed: a.committed, Watermark: a.ledger.Watermark(), Frontier: a.read,
+		Topic: a.topic, Partition: a.partition, Source: a.handler.source, NextDue: a.nextDue(), Committed: a.committed, Watermark: a.ledger.Watermark(), Frontier: a.read,
 		End: a.end, Loaded: a.loaded, Paused: a.paused || a.over, Running: a.running, Lanes: a.lanes.n, Waiting: a.waiting,
 	}
 	if a.end >= 0 {
@@ -102,7 +106,7 @@ func (a *assignment) status() (duplex.PartitionStatus, duplex.Problem) {
 		p.Attempt, p.RetryAt, p.LastError = int(failed.attempt), failed.retryAt(), failed.lastErr.Error()
 	}
 	if l := a.stuckHop(now); l != nil {
-		detail := fmt.Sprintf("%s/%d: offset %d waits for what is published for it to %s", a.topic, a.partition, l.head.record.Offset, l.publish.Topic)
+		detail := fmt.Sprintf("%s/%d: offset %d waits for what is published for it to %s", a.topic, a.partition, l.head.record.Offset, l.publish.Record.Topic)
 		if l.tries > 0 {
 			detail += fmt.Sprintf(", which failed %d times: %v", l.tries, l.lastErr)
 		}
@@ -160,7 +164,16 @@ func (a *assignment) oldestBegan() (oldest int64) {
 // waitsForDue reports whether the next record of a retry topic is not due yet, so
 // that there is nothing to do. The mutex is held.
 func (a *assignment) waitsForDue() bool {
-	return a.chained && a.lanes.n == 0 && a.queue.len() > 0 && time.Now().Before(a.arrived(a.queue.head()).Due)
+	return a.lanes.n == 0 && time.Now().Before(a.nextDue())
+}
+
+// nextDue is when the first record of a retry topic is due that did not start, zero
+// if none is loaded. The mutex is held.
+func (a *assignment) nextDue() (at time.Time) {
+	if a.chained && a.queue.len() > 0 {
+		at = a.arrived(a.queue.head()).Due
+	}
+	return at
 }
 
 // firstFailed is the lane whose failed head has the lowest offset, nil if none
@@ -223,7 +236,9 @@ func (p *problems) set(topic string, partition int32, code duplex.StatusCode, de
 func (p *problems) clear(topic string, partition int32) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if at := (place{topic, partition}); p.found[at].Code != duplex.StatusDataLost {
+	switch at := (place{topic, partition}); p.found[at].Code {
+	case duplex.StatusDataLost, duplex.StatusRetryDataLost:
+	default:
 		delete(p.found, at)
 	}
 }

@@ -2,6 +2,7 @@ package consumer
 
 import (
 	"container/heap"
+	"slices"
 	"sync"
 	"time"
 )
@@ -34,6 +35,26 @@ func (t *timers) add(d due) {
 	if first {
 		t.arm()
 	}
+}
+
+// remove takes back what wakes lanes, and returns those that it did so for: the others
+// are being woken.
+func (t *timers) remove(lanes []*lane) (removed []*lane) {
+	of := make(map[*lane]bool, len(lanes))
+	for _, l := range lanes {
+		of[l] = true
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	kept := slices.DeleteFunc(t.heap, func(d due) bool {
+		if of[d.lane] {
+			removed = append(removed, d.lane)
+		}
+		return of[d.lane]
+	})
+	t.heap = kept
+	heap.Init(&t.heap)
+	return removed
 }
 
 func (t *timers) arm() {

@@ -47,7 +47,7 @@ type turn struct {
 	// one that did not. By index, which is 0 for the only one of a lane or the
 	// last one of a chunk.
 	steps map[int]failure.Step
-	after map[int]*kgo.Record
+	after map[int]*failure.Hop
 }
 
 // reset makes a turn ready for an assignment.
@@ -102,6 +102,9 @@ type route struct {
 	source string
 	single duplex.Next
 	batch  func(context.Context, []*kgo.Record) error
+	// displaces is set when the policy has records wait elsewhere than in a partition
+	// that is full of them.
+	displaces bool
 }
 
 // errGoexit is for handlers that end their goroutine, as testing's FailNow does.
@@ -139,6 +142,7 @@ func (e *engine) execute(w *worker) {
 		}
 	}()
 	switch {
+	case t.lane != nil && t.lane.moves: // not to be run
 	case t.assignment.handler.batch != nil:
 		e.runBatch(t)
 	case t.inPlace:

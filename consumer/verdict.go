@@ -31,7 +31,7 @@ func (e *engine) judge(w *worker, l *lane) {
 	v := duplex.VerdictOf(t.err)
 	switch {
 	case t.err == nil:
-		e.counts.handled.Add(1)
+		e.handled(l.attempt)
 		a.done(w, l, t.after[0])
 	case v.Kind == duplex.VerdictDrop:
 		e.dropped(a, l.head.record, v)
@@ -45,7 +45,7 @@ func (e *engine) judge(w *worker, l *lane) {
 
 // done has the head of a lane, which is done with, counted as finished, once what
 // there is to publish for it is.
-func (a *assignment) done(w *worker, l *lane, publish *kgo.Record) {
+func (a *assignment) done(w *worker, l *lane, publish *failure.Hop) {
 	switch {
 	case publish != nil:
 		a.hop(w, l, publish)
@@ -62,10 +62,10 @@ func (e *engine) failed(w *worker, l *lane, step failure.Step, v duplex.Verdict)
 		e.counts.failed.Add(1)
 		a.done(w, l, nil)
 	case failure.Publish:
-		e.counts.failed.Add(1)
-		e.logMoved(a, l.head.record, l.attempt, step.Record(), err)
+		e.countFailed(v, 1)
+		e.logMoved(a, l.head.record, l.attempt, step.Hop(), err)
 		l.attempt, l.lastErr = l.attempt+1, err
-		a.hop(w, l, step.Record())
+		a.hop(w, l, step.Hop())
 	default:
 		e.tryAgain(l, e.runAt(l.attempt, step, v), v, err)
 		e.logFailure(l, 1, v)
@@ -87,13 +87,29 @@ func (e *engine) runAt(attempt int32, step failure.Step, v duplex.Verdict) time.
 // tryAgain has the head of a lane, or those that stand there together, run again.
 func (e *engine) tryAgain(l *lane, at time.Time, v duplex.Verdict, err error) {
 	l.due, l.lastErr = at.UnixNano(), err
-	if v.Kind == duplex.VerdictSnooze {
-		e.counts.snoozed.Add(int64(l.together))
-	} else {
-		e.counts.failed.Add(int64(l.together))
+	e.countFailed(v, l.together)
+	if v.Kind != duplex.VerdictSnooze {
+		e.counts.retried.Add(int64(l.together))
 		l.attempt++
 	}
 	l.assignment.putOff(l)
+}
+
+// handled counts a record that was, in so many attempts.
+func (e *engine) handled(attempt int32) {
+	e.counts.handled.Add(1)
+	if attempt > 1 {
+		e.counts.recovered.Add(1)
+	}
+}
+
+// countFailed counts n records whose handler returned an error that means v.
+func (e *engine) countFailed(v duplex.Verdict, n int32) {
+	if v.Kind == duplex.VerdictSnooze {
+		e.counts.snoozed.Add(int64(n))
+	} else {
+		e.counts.failed.Add(int64(n))
+	}
 }
 
 // logFailure is called after tryAgain, for n records that the head of l stands for.
@@ -113,13 +129,13 @@ func (e *engine) logFailure(l *lane, n int, v duplex.Verdict) {
 }
 
 // logMoved says that a record failed, and where the policy has it go.
-func (e *engine) logMoved(a *assignment, r *kgo.Record, attempt int32, to *kgo.Record, err error) {
+func (e *engine) logMoved(a *assignment, r *kgo.Record, attempt int32, to *failure.Hop, err error) {
 	entry := e.log.Check(zap.WarnLevel, "handling a record failed, the policy has it go to another topic")
 	if entry == nil {
 		return
 	}
 	entry.Write(zap.String("topic", a.topic), zap.Int32("partition", a.partition), zap.Int64("offset", r.Offset), zap.String("group", e.cfg.Group),
-		zap.ByteString("key", cut(r.Key)), zap.Int32("attempt", attempt), zap.String("to", to.Topic), zap.String("code", string(duplex.CodeOf(err))), zap.Error(err))
+		zap.ByteString("key", cut(r.Key)), zap.Int32("attempt", attempt), zap.String("to", to.Record.Topic), zap.String("code", string(duplex.CodeOf(err))), zap.Error(err))
 }
 
 func (e *engine) dropped(a *assignment, head *kgo.Record, v duplex.Verdict) {

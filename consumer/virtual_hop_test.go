@@ -43,11 +43,16 @@ func (testPolicy) Arrived(r *kgo.Record) failure.Arrival {
 	return failure.Arrival{Due: r.Timestamp.Add(retryDelay), Attempts: n}
 }
 
-func (testPolicy) Handled(int)                {}
-func (testPolicy) Recovered(*kgo.Record)      {}
-func (testPolicy) Problems() []duplex.Problem { return nil }
+func (testPolicy) MaxBytes(string) int32                             { return 0 }
+func (testPolicy) Follow(context.Context, *kgo.Client) (bool, error) { return false, nil }
+func (testPolicy) Handled(string, int)                               {}
+func (testPolicy) Recovered(*kgo.Record)                             {}
+func (testPolicy) Displaces(string) bool                             { return false }
+func (testPolicy) Displace(failure.Waiting) failure.Step             { return failure.Step{} }
+func (testPolicy) Published(*failure.Hop)                            {}
+func (testPolicy) Problems() []duplex.Problem                        { return nil }
 
-func (testPolicy) Refused(*kgo.Record) *kgo.Record { return nil }
+func (testPolicy) Refused(*failure.Hop) *failure.Hop { return nil }
 
 func (testPolicy) Move(*kgo.Record) failure.Step { return failure.Step{} }
 
@@ -63,11 +68,11 @@ func (p testPolicy) Failed(f failure.Failure) failure.Step {
 	if f.Attempt == 3 {
 		r.Topic = "dead"
 	}
-	return failure.PublishFirst(r)
+	return failure.PublishFirst(&failure.Hop{Record: r})
 }
 
-func (testPolicy) Finished(r *kgo.Record) *kgo.Record {
-	return &kgo.Record{Topic: "outcomes", Partition: r.Partition, Value: r.Value}
+func (testPolicy) Finished(r *kgo.Record) *failure.Hop {
+	return &failure.Hop{Record: &kgo.Record{Topic: "outcomes", Partition: r.Partition, Value: r.Value}}
 }
 
 // inHopWorld is inWorld with the policy's topics.

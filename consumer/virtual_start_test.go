@@ -142,7 +142,7 @@ func TestVirtualDataDeletedBeforeItWasReadIsReported(t *testing.T) {
 		eventually(t, time.Minute, "the rest", func() bool { return s.count() == 15 })
 		st := m.c.Status()
 		require.Equal(t, duplex.StatusDataLost, st.Code)
-		require.Equal(t, "orders/0: the broker deleted offsets 10 to 14 before they were read", st.Problems[0].Detail)
+		require.Equal(t, "orders/0: the broker deleted 5 records, offsets 10 to 14, before they were read", st.Problems[0].Detail)
 		w.publish(0, 20, 1)
 		eventually(t, time.Minute, "one more", func() bool { return s.count() == 16 })
 		require.Equal(t, duplex.StatusDataLost, m.c.Status().Code, "it stays known")

@@ -106,14 +106,14 @@ func (b *breaker) hold(r *kgo.Record, now time.Time) (at time.Time, held, opened
 }
 
 // problem says that the breaker is open.
-func (b *breaker) problem() []duplex.Problem {
+func (b *breaker) problem(topic string) []duplex.Problem {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.since.IsZero() {
 		return nil
 	}
 	b.add(0)
-	return []duplex.Problem{{Code: duplex.StatusDeadLetterFlood, Detail: fmt.Sprintf(
-		"%d of the last %d records would be dead letters, since %s: they wait instead, and one after the other is tried until one succeeds",
-		b.dead, b.handled+b.dead, b.since.UTC().Format(time.RFC3339))}}
+	return []duplex.Problem{{Code: duplex.StatusDeadLetterFlood, Subject: topic, Detail: fmt.Sprintf(
+		"%s: %d of the last %d records would be dead letters, since %s: they wait instead, and one after the other is tried until one succeeds",
+		topic, b.dead, b.handled+b.dead, b.since.UTC().Format(time.RFC3339))}}
 }

@@ -11,23 +11,39 @@ import (
 	"github.com/duplex-go/duplex/internal/failure"
 )
 
-// chain is a policy at work for one consumer. Nothing in it but the breaker changes
-// after it was made, so it may be asked by many at once.
+// chain is a policy at work for one consumer. Which topics there are does not change
+// after it was made; the rest has locks of its own, so it may be asked by many at
+// once.
 //
 //	                 ┌───────── due: handled ─────────┐
 //	source ── failed ─► retry 1 ── failed ─► retry 2 … ┴── failed for the last time ─► dead letter
 //	   │                                                                                  ▲
 //	   └── permanent, undecodable, panic ──────────────────────────────────────────────────┘
 type chain struct {
-	policy Policy
-	env    failure.Env
-	tiers  map[string]tier // by topic
-	// last is how many retry topics a source has, those of former Delays included.
-	last map[string]int
-	// partitions of the topics beside a source, which may be fewer than its own
-	// until they are grown.
-	partitions map[string]int32
-	breaker    breaker
+	env     failure.Env
+	sources map[string]*source // by topic
+	tiers   map[string]tier    // by topic
+	beside  beside
+	written written
+}
+
+// source is one of the topics that the consumer reads.
+type source struct {
+	topic   string
+	policy  Policy
+	breaker breaker
+}
+
+func newChain(env failure.Env) *chain {
+	return &chain{env: env, sources: map[string]*source{}, tiers: map[string]tier{}}
+}
+
+// add has the records of a topic fail as p says.
+func (c *chain) add(topic string, p Policy) *source {
+	s := &source{topic: topic, policy: p.of(topic)}
+	s.breaker.ratio = s.policy.MaxDeadRatio
+	c.sources[topic] = s
+	return s
 }
 
 // tier is one of the topics that are read beside a source.
@@ -72,39 +88,60 @@ func (c *chain) Move(r *kgo.Record) failure.Step {
 	}
 	at := j.due
 	j.due = time.Time{}
-	return c.wait(r, t.source, j, nil, at, at.Sub(r.Timestamp.Add(t.delay)))
+	return c.wait(r, c.sources[t.source], j, nil, at, at.Sub(r.Timestamp.Add(t.delay)))
+}
+
+// sourceOf is the source that a record belongs to.
+func (c *chain) sourceOf(r *kgo.Record) *source {
+	if t, ok := c.tiers[r.Topic]; ok {
+		return c.sources[t.source]
+	}
+	return c.sources[r.Topic]
 }
 
 // Handled implements failure.Chain.
-func (c *chain) Handled(n int) { c.breaker.succeeded(n) }
+func (c *chain) Handled(source string, n int) { c.sources[source].breaker.succeeded(n) }
 
 // Recovered implements failure.Chain.
 func (c *chain) Recovered(r *kgo.Record) {
-	if c.breaker.recovered(r) {
-		c.env.Logger.Info("a record that would have been a dead letter was handled: records that fail become dead letters again")
+	if s := c.sourceOf(r); s.breaker.recovered(r) {
+		c.env.Logger.Info("a record that would have been a dead letter was handled: records that fail become dead letters again", zap.String("topic", s.topic))
 	}
 }
 
 // Problems implements failure.Chain.
-func (c *chain) Problems() []duplex.Problem { return c.breaker.problem() }
+func (c *chain) Problems() (all []duplex.Problem) {
+	for _, topic := range c.env.Topics {
+		all = append(all, c.sources[topic].breaker.problem(topic)...)
+	}
+	return append(all, c.written.problems()...)
+}
 
 // hold has a record wait that would be dead, while too many would be.
-func (c *chain) hold(r *kgo.Record, now time.Time) (at time.Time, held bool) {
-	at, held, opened := c.breaker.hold(r, now)
+func (c *chain) hold(s *source, r *kgo.Record, now time.Time) (at time.Time, held bool) {
+	at, held, opened := s.breaker.hold(r, now)
 	if opened {
 		c.env.Logger.Error("most records fail for good: they wait in their places instead of becoming dead letters, and one after the other is tried",
-			zap.Float64("max_dead_ratio", c.policy.MaxDeadRatio))
+			zap.String("topic", s.topic), zap.Float64("max_dead_ratio", s.policy.MaxDeadRatio))
 	}
 	return at, held
 }
 
 // Finished implements failure.Chain.
-func (c *chain) Finished(*kgo.Record) *kgo.Record { return nil }
+func (c *chain) Finished(*kgo.Record) *failure.Hop { return nil }
+
+// Published implements failure.Chain.
+func (c *chain) Published(h *failure.Hop) {
+	if h.Kind == failure.HopDead {
+		c.written.add(h.Record.Topic)
+	}
+}
 
 // Failed implements failure.Chain.
 func (c *chain) Failed(f failure.Failure) failure.Step {
 	t, chained := c.tiers[f.Record.Topic]
-	j := journey{attempts: f.Attempt}
+	s := c.sources[f.Source]
+	var j journey
 	if chained {
 		read, err := parseJourney(f.Record)
 		if err != nil { // it was refused when it arrived: this is for batches
@@ -113,41 +150,63 @@ func (c *chain) Failed(f failure.Failure) failure.Step {
 		j = read
 		j.attempts, j.due = f.Attempt, time.Time{}
 	} else {
-		j.origin = originOf(f.Record, c.env.TopicID(f.Record.Topic))
-		j.id = idOf(j.origin, c.env.Group)
+		j = c.begins(f.Record, f.Attempt)
 	}
 	if f.Verdict.Kind == duplex.VerdictSnooze {
 		j.attempts--
-		return c.wait(f.Record, f.Source, j, &f, f.At.Add(f.Verdict.After), f.Verdict.After)
+		return c.wait(f.Record, s, j, &f, f.At.Add(f.Verdict.After), f.Verdict.After)
 	}
 	if j.first.IsZero() {
 		j.first = f.At
 	}
-	reason := c.final(f, j)
+	reason := s.final(f, j)
 	if reason == ReasonExhausted || reason == ReasonTooOld {
-		if at, held := c.hold(f.Record, f.At); held {
+		if at, held := c.hold(s, f.Record, f.At); held {
 			return failure.RunAgain(at)
 		}
 	}
 	if reason != "" {
-		return failure.PublishFirst(c.dead(f.Record, j, c.describe(f, j, reason)))
+		return failure.PublishFirst(c.dead(s, f.Record, j, c.describe(f, j, reason)))
 	}
 	wait := f.Verdict.After
 	if wait == 0 {
-		retry := f.Attempt - c.policy.Immediate
+		retry := f.Attempt - s.policy.Immediate
 		if retry < 1 {
 			return failure.RunAgain(f.At.Add(backoff.Exponential(f.Attempt, immediateMin, immediateMax)))
 		}
-		wait = c.delay(retry)
+		wait = s.policy.delay(retry)
 	}
-	return c.wait(f.Record, f.Source, j, &f, f.At.Add(wait), wait)
+	return c.wait(f.Record, s, j, &f, f.At.Add(wait), wait)
+}
+
+// begins is the journey of a record of a source that was tried so often.
+func (c *chain) begins(r *kgo.Record, attempts int) journey {
+	j := journey{attempts: attempts, origin: originOf(r, c.env.TopicID(r.Topic))}
+	j.id = idOf(j.origin, c.env.Group)
+	return j
+}
+
+// Displaces implements failure.Chain.
+func (c *chain) Displaces(source string) bool { return c.sources[source].policy.OnFull == UseChain }
+
+// Displace implements failure.Chain.
+func (c *chain) Displace(w failure.Waiting) failure.Step {
+	now := time.Now()
+	j := c.begins(w.Record, w.Attempts)
+	j.first = now
+	last := failure.Failure{Record: w.Record, Source: w.Source, Attempt: w.Attempts, Err: w.Err, At: now}
+	s, wait := c.sources[w.Source], w.Due.Sub(now)
+	if len(s.policy.Delays) > 0 && wait >= s.policy.Delays[0]/2 {
+		wait = max(wait, s.policy.Delays[0]) // a little late, where no retry topic is so short
+	}
+	return c.hop(w.Record, s, j, &last, w.Due, wait, failure.HopWait)
 }
 
 // final says why a failed record is not tried again, "" if it is.
-func (c *chain) final(f failure.Failure, j journey) Reason {
+func (s *source) final(f failure.Failure, j journey) Reason {
 	class := ClassDefault
-	if c.policy.Classify != nil {
-		class = c.policy.Classify(f.Err)
+	if s.policy.Classify != nil {
+		class = s.policy.Classify(f.Err)
 	}
 	switch code := duplex.CodeOf(f.Err); {
 	case class == ClassPermanent:
@@ -161,58 +220,69 @@ func (c *chain) final(f failure.Failure, j journey) Reason {
 		return ReasonPermanent
 	}
 	switch {
-	case j.attempts >= c.policy.MaxAttempts:
+	case j.attempts >= s.policy.MaxAttempts:
 		return ReasonExhausted
-	case c.policy.MaxAge > 0 && f.At.Sub(j.origin.Timestamp) >= c.policy.MaxAge:
+	case s.policy.MaxAge > 0 && f.At.Sub(j.origin.Timestamp) >= s.policy.MaxAge:
 		return ReasonTooOld
 	}
 	return ""
 }
 
 // delay is how long the n-th attempt that is not immediate is put off, from 1.
-func (c *chain) delay(n int) time.Duration {
-	if len(c.policy.Delays) == 0 { // KeepOrder without any
+func (p Policy) delay(n int) time.Duration {
+	if len(p.Delays) == 0 { // KeepOrder without any
 		return backoff.Exponential(n, time.Second, 5*time.Minute)
 	}
-	return c.policy.Delays[min(n, len(c.policy.Delays))-1]
+	return p.Delays[min(n, len(p.Delays))-1]
 }
 
 // wait has a record run at the given time, which is so long from now: in its place,
-// where order asks for it or no retry topic is so short; and else through the retry
-// topic with the longest delay that is not too long, from where it goes on to wait
-// for the rest.
-func (c *chain) wait(r *kgo.Record, source string, j journey, f *failure.Failure, at time.Time, wait time.Duration) failure.Step {
-	n := 0
-	for i, d := range c.policy.Delays {
-		if d <= wait {
-			n = i + 1
-		}
-	}
-	if n == 0 || (c.policy.KeepOrder && (f == nil || f.Ordered)) {
+// where order asks for it, or through a retry topic. f is nil for a record that moves
+// from one retry topic to another.
+func (c *chain) wait(r *kgo.Record, s *source, j journey, f *failure.Failure, at time.Time, wait time.Duration) failure.Step {
+	if s.policy.KeepOrder && (f == nil || f.Ordered) {
 		return failure.RunAgain(at)
 	}
-	if c.policy.Delays[n-1] < wait {
+	kind := failure.HopWait
+	if f != nil && f.Verdict.Kind != duplex.VerdictSnooze {
+		kind = failure.HopRetry
+	} else {
+		f = nil
+	}
+	return c.hop(r, s, j, f, at, wait, kind)
+}
+
+// hop sends a record through the retry topic with the longest delay that is not too
+// long, from where it goes on to wait for the rest; where no retry topic is so short,
+// it waits in its place. f is nil for a record that did not fail since it was read.
+func (c *chain) hop(r *kgo.Record, s *source, j journey, f *failure.Failure, at time.Time, wait time.Duration, kind failure.HopKind) failure.Step {
+	n := s.policy.tierFor(wait)
+	if n == 0 {
+		return failure.RunAgain(at)
+	}
+	if s.policy.Delays[n-1] < wait {
 		j.due = at
 	}
-	to := c.beside(RetryTopic(c.env.Group, source, n), r)
+	to := c.beside.record(RetryTopic(c.env.Group, s.topic, n), r)
 	to.Headers = j.headers(theirs(r.Headers, 20))
-	to.Headers = append(to.Headers, text(HeaderGroup, c.env.Group), text(HeaderHandler, source))
-	if f != nil && f.Verdict.Kind != duplex.VerdictSnooze {
+	to.Headers = append(to.Headers, text(HeaderGroup, c.env.Group), text(HeaderHandler, s.topic))
+	if f != nil {
 		to.Headers = c.describe(*f, j, "").headers(to.Headers)
 	} else {
 		to.Headers = carryError(to.Headers, r.Headers)
 	}
-	return failure.PublishFirst(to)
+	return failure.PublishFirst(&failure.Hop{Record: to, Kind: kind})
 }
 
-// beside is r on its way to a topic beside its own: in the partition of the same
-// number, as far as there is one.
-func (c *chain) beside(topic string, r *kgo.Record) *kgo.Record {
-	p := r.Partition
-	if n := c.partitions[topic]; n > 0 {
-		p %= n
+// tierFor is the number of the retry topic with the longest delay that is not longer
+// than wait, 0 if there is none.
+func (p Policy) tierFor(wait time.Duration) (n int) {
+	for i, d := range p.Delays {
+		if d <= wait {
+			n = i + 1
+		}
 	}
-	return &kgo.Record{Topic: topic, Partition: p, Key: r.Key, Value: r.Value}
+	return n
 }
 
 // badControl makes a dead letter of a record in one of our topics that says what it
@@ -220,19 +290,19 @@ func (c *chain) beside(topic string, r *kgo.Record) *kgo.Record {
 func (c *chain) badControl(r *kgo.Record, t tier, why error) failure.Step {
 	o := originOf(r, c.env.TopicID(r.Topic))
 	j := journey{id: idOf(o, c.env.Group), origin: o, first: time.Now()}
-	return failure.PublishFirst(c.dead(r, j, Failure{
+	return failure.PublishFirst(c.dead(c.sources[t.source], r, j, Failure{
 		Group: c.env.Group, Handler: t.source, Reason: ReasonBadControl, ErrorType: "control header",
 		ErrorMessage: why.Error(), Attempts: j.attempts, FirstFailed: j.first, LastFailed: j.first, Origin: o, ID: j.id,
 	}))
 }
 
 // dead is r on its way to the dead-letter queue.
-func (c *chain) dead(r *kgo.Record, j journey, f Failure) *kgo.Record {
-	f.Fingerprint = bounded(c.policy.Fingerprinter.Fingerprint(f), maxFingerprint)
-	if c.policy.OnDead != nil {
-		c.policy.OnDead(f)
+func (c *chain) dead(s *source, r *kgo.Record, j journey, f Failure) *failure.Hop {
+	f.Fingerprint = bounded(s.policy.Fingerprinter.Fingerprint(f), maxFingerprint)
+	if s.policy.OnDead != nil {
+		s.policy.OnDead(f)
 	}
-	to := c.beside(DeadTopic(c.env.Group, f.Handler), r)
+	to := c.beside.record(DeadTopic(c.env.Group, f.Handler), r)
 	j.due = time.Time{}
 	to.Headers = j.headers(theirs(r.Headers, 24))
 	to.Headers = append(to.Headers, text(HeaderGroup, f.Group), text(HeaderHandler, f.Handler), text(HeaderReason, string(f.Reason)))
@@ -241,5 +311,5 @@ func (c *chain) dead(r *kgo.Record, j journey, f Failure) *kgo.Record {
 	if f.Stack != "" {
 		to.Headers = append(to.Headers, text(HeaderErrorStack, f.Stack))
 	}
-	return to
+	return &failure.Hop{Record: to, Kind: failure.HopDead, Reason: string(f.Reason), Fingerprint: f.Fingerprint}
 }

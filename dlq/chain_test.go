@@ -3,7 +3,6 @@ package dlq
 import (
 	"errors"
 	"fmt"
-	"math"
 	"strings"
 	"testing"
 	"time"
@@ -25,14 +24,11 @@ var (
 
 // made is the chain of group boards for the topic orders, of four partitions.
 func made(p Policy) *chain {
-	c := &chain{
-		policy: p.withDefaults(), tiers: map[string]tier{}, partitions: map[string]int32{},
-		env: failure.Env{Group: "boards", Topics: []string{"orders"}, Logger: zap.NewNop(), TopicID: func(string) [16]byte { return topicID }},
-	}
-	c.breaker.ratio = c.policy.MaxDeadRatio
-	c.learn(nil, "orders", c.wanted("orders"))
-	for _, w := range c.wanted("orders") {
-		c.partitions[w.name] = 4
+	c := newChain(failure.Env{Group: "boards", Topics: []string{"orders"}, Logger: zap.NewNop(), TopicID: func(string) [16]byte { return topicID }})
+	prepared := preparation{chain: c, source: c.add("orders", p)}
+	prepared.learnTiers()
+	for _, w := range prepared.wanted() {
+		c.beside.set(w.name, besideTopic{partitions: 4})
 	}
 	return c
 }
@@ -61,7 +57,7 @@ func follow(t *testing.T, c *chain, r *kgo.Record, err error) (where []string, l
 		if step.Kind() != failure.Publish {
 			return append(where, fmt.Sprint("again+", step.At().Sub(now))), r
 		}
-		r = step.Record()
+		r = step.Hop().Record
 		r.Timestamp = now
 		where = append(where, r.Topic)
 		if strings.HasPrefix(r.Topic, "dlq.") {
@@ -118,7 +114,7 @@ func TestImmediateAttemptsThenTheChain(t *testing.T) {
 	for attempt, kind := range map[int]failure.StepKind{1: failure.Again, 2: failure.Again, 3: failure.Publish} {
 		require.Equal(t, kind, c.Failed(failed(order(), attempt, errDown)).Kind(), attempt)
 	}
-	require.Equal(t, RetryTopic("boards", "orders", 1), c.Failed(failed(order(), 3, errDown)).Record().Topic, "the first delay is not skipped")
+	require.Equal(t, RetryTopic("boards", "orders", 1), c.Failed(failed(order(), 3, errDown)).Hop().Record.Topic, "the first delay is not skipped")
 }
 
 func TestWithoutOrderToKeepItIsTheChain(t *testing.T) {
@@ -134,7 +130,7 @@ func TestWaitInPieces(t *testing.T) {
 	t.Parallel()
 	c := made(Policy{})
 	clock := now
-	r := c.Failed(failed(order(), 1, duplex.RetryAfter(21*time.Minute+3*time.Second, errDown))).Record()
+	r := c.Failed(failed(order(), 1, duplex.RetryAfter(21*time.Minute+3*time.Second, errDown))).Hop().Record
 	var pieces []string
 	for {
 		r.Timestamp = clock
@@ -150,7 +146,7 @@ func TestWaitInPieces(t *testing.T) {
 			pieces = append(pieces, step.At().Sub(clock).String())
 			break
 		}
-		r = step.Record()
+		r = step.Hop().Record
 	}
 	require.Equal(t, []string{"10m0s", "10m0s", "1m0s", "3s"}, pieces)
 	message, _ := duplex.Header(r, HeaderErrorMessage)
@@ -160,7 +156,7 @@ func TestWaitInPieces(t *testing.T) {
 func TestSnoozeThroughTheChainCostsNoAttempt(t *testing.T) {
 	t.Parallel()
 	c := made(Policy{})
-	r := c.Failed(failed(order(), 1, duplex.Snooze(time.Minute))).Record()
+	r := c.Failed(failed(order(), 1, duplex.Snooze(time.Minute))).Hop().Record
 	r.Timestamp = now
 	require.Equal(t, failure.Arrival{Due: now.Add(time.Minute)}, c.Arrived(r))
 }
@@ -227,7 +223,7 @@ func TestBoundsOfADeadLetter(t *testing.T) {
 func TestBadControl(t *testing.T) {
 	t.Parallel()
 	c := made(Policy{})
-	good := c.Failed(failed(order(), 1, errDown)).Record()
+	good := c.Failed(failed(order(), 1, errDown)).Hop().Record
 	good.Timestamp = now
 	require.False(t, c.Arrived(good).Moves)
 	for name, change := range map[string]func(r *kgo.Record){
@@ -254,7 +250,7 @@ func TestBadControl(t *testing.T) {
 			r.Headers = append([]kgo.RecordHeader(nil), good.Headers...)
 			change(&r)
 			require.True(t, c.Arrived(&r).Moves)
-			dead := c.Move(&r).Record()
+			dead := c.Move(&r).Hop().Record
 			require.Equal(t, DeadTopic("boards", "orders"), dead.Topic)
 			reason, _ := duplex.Header(dead, HeaderReason)
 			require.Equal(t, string(ReasonBadControl), reason)
@@ -269,7 +265,7 @@ func FuzzHeadersOfARetryTopic(f *testing.F) {
 	f.Add("dlq-attempt", "1", "dlq-due", "1700000000000")
 	f.Add("dlq-id", "\xff", "dlq-id", "x")
 	c := made(Policy{})
-	good := c.Failed(failed(order(), 1, errDown)).Record()
+	good := c.Failed(failed(order(), 1, errDown)).Hop().Record
 	f.Fuzz(func(t *testing.T, a, av, b, bv string) {
 		r := *good
 		r.Timestamp = now
@@ -303,25 +299,6 @@ func TestOnDeadIsToldOnce(t *testing.T) {
 	require.Len(t, told, 1)
 	c.Move(bad)
 	require.Len(t, told, 2)
-}
-
-func TestPolicySaysWhatIsWrong(t *testing.T) {
-	t.Parallel()
-	require.NoError(t, Policy{}.Validate())
-	require.NoError(t, NoRetry.Validate())
-	for says, p := range map[string]Policy{
-		"Delays[1] = 0s: want more than 0":         {Delays: []time.Duration{time.Second, 0}},
-		"want them in rising order":                {Delays: []time.Duration{time.Minute, time.Second}},
-		"Delays: 17 of them: want at most 16":      {Delays: make([]time.Duration, 17)},
-		"MaxAttempts = -1: must not be negative":   {MaxAttempts: -1},
-		"MaxAttempts = 3: without Delays there is": {Delays: []time.Duration{}, MaxAttempts: 3},
-		"Immediate = -1":                           {Immediate: -1},
-		"MaxAge = -1s":                             {MaxAge: -time.Second},
-		"MaxDeadRatio = NaN: want 0 to 1":          {MaxDeadRatio: math.NaN()},
-		"Retention = -1s":                          {Retention: -time.Second},
-	} {
-		require.ErrorContains(t, p.Validate(), says)
-	}
 }
 
 func TestNames(t *testing.T) {
@@ -364,28 +341,36 @@ func TestTooLarge(t *testing.T) {
 	t.Parallel()
 	c := made(Policy{})
 	panicked := &duplex.Error{Codes: []duplex.Code{duplex.ErrPanic}, Err: errors.New(strings.Repeat("x", 5000) + "\ngoroutine 1 [running]:\nmain.f()\n")}
-	hop := c.Failed(failed(order(text("big", strings.Repeat("x", 5000))), 1, fmt.Errorf("%w", errDown))).Record()
-	dead := c.Refused(hop)
+	refused := func(h *failure.Hop) (*failure.Hop, *kgo.Record) {
+		smaller := c.Refused(h)
+		require.NotNil(t, smaller)
+		require.Equal(t, failure.HopDead, smaller.Kind)
+		reason, _ := duplex.Header(smaller.Record, HeaderReason)
+		require.Equal(t, reason, smaller.Reason)
+		return smaller, smaller.Record
+	}
+	big := func() *kgo.Record { return order(text("big", strings.Repeat("x", 5000))) }
+	_, dead := refused(c.Failed(failed(big(), 1, fmt.Errorf("%w", errDown))).Hop())
 	require.Equal(t, DeadTopic("boards", "orders"), dead.Topic)
 	reason, _ := duplex.Header(dead, HeaderReason)
 	require.Equal(t, "too-large", reason)
 	require.Equal(t, []byte("v"), dead.Value)
 
-	dead = c.Failed(failed(order(text("big", strings.Repeat("x", 5000))), 4, panicked)).Record()
-	_, stack := duplex.Header(dead, HeaderErrorStack)
+	whole := c.Failed(failed(big(), 4, panicked)).Hop()
+	_, stack := duplex.Header(whole.Record, HeaderErrorStack)
 	require.True(t, stack)
-	short := c.Refused(dead)
+	next, short := refused(whole)
 	_, stack = duplex.Header(short, HeaderErrorStack)
 	require.False(t, stack)
 	require.Equal(t, []byte("v"), short.Value)
 	require.Len(t, theirs(short.Headers, 0), 1)
-	pointer := c.Refused(short)
+	last, pointer := refused(next)
 	require.Nil(t, pointer.Value)
 	require.Empty(t, theirs(pointer.Headers, 0))
 	id, _ := duplex.Header(pointer, HeaderID)
 	require.Equal(t, "orders/3/42@boards#AQIDBA", id)
 	message, _ := duplex.Header(pointer, HeaderErrorMessage)
 	require.Contains(t, message, "(panic)")
-	require.Nil(t, c.Refused(pointer))
-	require.Len(t, theirs(dead.Headers, 0), 1, "the larger one is as it was")
+	require.Nil(t, c.Refused(last))
+	require.Len(t, theirs(whole.Record.Headers, 0), 1, "the larger one is as it was")
 }

@@ -4,6 +4,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/duplex-go/duplex"
+	"github.com/duplex-go/duplex/internal/failure"
 )
 
 // Refused implements failure.Chain: what a topic does not take because it is too
@@ -15,18 +16,19 @@ import (
 //	                where the origin says, for as long as the source topic keeps them
 //
 // It returns nil when nothing more can be left out.
-func (c *chain) Refused(r *kgo.Record) *kgo.Record {
-	reason, dead := duplex.Header(r, HeaderReason)
-	if !dead {
+func (c *chain) Refused(h *failure.Hop) *failure.Hop {
+	r := h.Record
+	if h.Kind != failure.HopDead {
 		return c.tooLargeToWait(r)
 	}
+	reason, _ := duplex.Header(r, HeaderReason)
 	smaller := *r
 	smaller.Headers = append([]kgo.RecordHeader(nil), r.Headers...)
 	message, _ := duplex.Header(r, HeaderErrorMessage)
 	if _, stack := duplex.Header(r, HeaderErrorStack); stack || len(message) > shortMessage {
 		duplex.DeleteHeader(&smaller, HeaderErrorStack)
 		duplex.SetHeader(&smaller, HeaderErrorMessage, bounded(message, shortMessage))
-		return &smaller
+		return &failure.Hop{Record: &smaller, Kind: h.Kind, Reason: h.Reason, Fingerprint: h.Fingerprint}
 	}
 	if r.Value == nil && len(theirs(r.Headers, 0)) == 0 && len(r.Key) <= maxWord {
 		return nil
@@ -37,21 +39,21 @@ func (c *chain) Refused(r *kgo.Record) *kgo.Record {
 	}
 	duplex.SetHeader(&smaller, HeaderReason, string(ReasonTooLarge))
 	duplex.SetHeader(&smaller, HeaderErrorMessage, bounded("a pointer only ("+reason+"): the value is at the origin. "+message, shortMessage))
-	return &smaller
+	return &failure.Hop{Record: &smaller, Kind: h.Kind, Reason: string(ReasonTooLarge), Fingerprint: h.Fingerprint}
 }
 
 const shortMessage = 128
 
 // tooLargeToWait makes a dead letter of a record that no retry topic takes.
-func (c *chain) tooLargeToWait(r *kgo.Record) *kgo.Record {
+func (c *chain) tooLargeToWait(r *kgo.Record) *failure.Hop {
 	j, err := parseJourney(r)
 	source, _ := duplex.Header(r, HeaderHandler)
-	if err != nil || source == "" {
+	if err != nil || c.sources[source] == nil {
 		return nil // we wrote it
 	}
 	word := func(name string) string { v, _ := duplex.Header(r, name); return v }
 	last := (&parser{values: map[string]string{HeaderLastFailedAt: word(HeaderLastFailedAt)}}).time(HeaderLastFailedAt)
-	return c.dead(r, j, Failure{
+	return c.dead(c.sources[source], r, j, Failure{
 		ID: j.id, Origin: j.origin, Group: c.env.Group, Handler: source, Reason: ReasonTooLarge,
 		ErrorType: word(HeaderErrorType), ErrorCode: word(HeaderErrorCode), ErrorMessage: word(HeaderErrorMessage),
 		Attempts: j.attempts, FirstFailed: j.first, LastFailed: last, Generation: j.generation,

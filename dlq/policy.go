@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"go.uber.org/zap"
@@ -41,6 +43,15 @@ type Policy struct {
 	// order with nothing, without a key or of a consumer that is Unordered, go
 	// through the topics all the same.
 	KeepOrder bool
+
+	// OnFull says what KeepOrder does when a partition holds as many waiting records
+	// as it may, 128 or consumer.Config's MaxSpan. Defaults to Pause.
+	OnFull OnFull
+
+	// PerTopic are the policies of topics for which this one does not hold. Each
+	// takes its place as a whole: what it leaves out has its default, not the value
+	// that stands here.
+	PerTopic map[string]Policy
 
 	// Classify says what an error means, before the verdict of
 	// [duplex.Permanent] and its like is looked at. Nil, and ClassDefault, leave it
@@ -91,6 +102,19 @@ const (
 func DefaultDelays() []time.Duration {
 	return []time.Duration{5 * time.Second, time.Minute, 10 * time.Minute}
 }
+
+// OnFull is what KeepOrder does at its limit.
+type OnFull uint8
+
+const (
+	// Pause has nothing new start in the partition until one of those that wait is
+	// handled or dead: the order of all keys holds.
+	Pause OnFull = iota
+	// UseChain has the older half of those that wait do so in the retry topics: the
+	// partition goes on, and those of their keys behind them may run before them.
+	// Records that failed together in a batch stay.
+	UseChain
+)
 
 // Class is what an error means for the record.
 type Class uint8
@@ -158,6 +182,22 @@ func (p Policy) Validate() error {
 	if p.Retention < 0 {
 		bad("Retention = %s: must not be negative", p.Retention)
 	}
+	if p.OnFull > UseChain {
+		bad("OnFull = %d: want Pause or UseChain", p.OnFull)
+	}
+	if p.OnFull == UseChain && !p.KeepOrder {
+		bad("OnFull = UseChain: is of use with KeepOrder only")
+	}
+	for _, topic := range slices.Sorted(maps.Keys(p.PerTopic)) {
+		of := p.PerTopic[topic]
+		if of.PerTopic != nil {
+			bad("PerTopic[%q].PerTopic: must not be set", topic)
+			continue
+		}
+		if err := of.Validate(); err != nil {
+			bad("PerTopic[%q]: %w", topic, err)
+		}
+	}
 	if most := p.withDefaults(); most.MaxAttempts > most.Immediate+1 && len(most.Delays) == 0 && !p.KeepOrder {
 		bad("MaxAttempts = %d: without Delays there is nothing to wait in: list some, or set KeepOrder or Immediate", p.MaxAttempts)
 	}
@@ -175,21 +215,34 @@ func (p Policy) horizon() (sum time.Duration) {
 	return sum
 }
 
+// of is the policy of a topic, with its defaults.
+func (p Policy) of(topic string) Policy {
+	if own, ok := p.PerTopic[topic]; ok {
+		return own.withDefaults()
+	}
+	return p.withDefaults()
+}
+
 // Chain makes the policy ready for a consumer, which calls it when it starts.
 func (p Policy) Chain(ctx context.Context, env failure.Env) (failure.Chain, error) {
 	if err := p.Validate(); err != nil {
 		return nil, fmt.Errorf("dlq: checking Policy: %w", err)
 	}
-	p = p.withDefaults()
-	c := &chain{policy: p, env: env, tiers: map[string]tier{}, last: map[string]int{}, partitions: map[string]int32{}, breaker: breaker{ratio: p.MaxDeadRatio}}
+	for topic := range p.PerTopic {
+		if !slices.Contains(env.Topics, topic) {
+			return nil, fmt.Errorf("dlq: checking Policy: PerTopic[%q]: the consumer has no handler for that topic, only for %s", topic, strings.Join(env.Topics, ", "))
+		}
+	}
+	c := newChain(env)
 	for _, topic := range env.Topics {
-		if err := checkNames(env.Group, topic, max(len(p.Delays), 1)); err != nil {
+		of := c.add(topic, p).policy
+		if err := checkNames(env.Group, topic, max(len(of.Delays), 1)); err != nil {
 			return nil, fmt.Errorf("dlq: naming topics: %w", err)
 		}
+		env.Logger.Debug("failed records go through retry topics to a dead-letter queue", zap.String("topic", topic), zap.Durations("delays", of.Delays))
 	}
 	if err := c.prepareTopics(ctx); err != nil {
 		return nil, err
 	}
-	env.Logger.Debug("failed records go through retry topics to a dead-letter queue", zap.Strings("topics", env.Topics), zap.Durations("delays", p.Delays))
 	return c, nil
 }

@@ -28,6 +28,8 @@ type Consumer struct {
 	duration, operations metric.Float64Histogram
 	consumed             metric.Int64Counter
 	registration         metric.Registration
+	group                attribute.KeyValue
+	failures             failures
 }
 
 // NewConsumer makes the telemetry of a consumer of the group; status is asked each
@@ -36,7 +38,7 @@ func NewConsumer(tp trace.TracerProvider, mp metric.MeterProvider, group string,
 	if tp == nil && mp == nil {
 		return nil, nil //nolint:nilnil // a nil *Consumer is one that does nothing
 	}
-	c := &Consumer{process: append(operation("process", "process"), keyGroup.String(group))}
+	c := &Consumer{process: append(operation("process", "process"), keyGroup.String(group)), group: keyGroup.String(group)}
 	if tp != nil {
 		c.tracer = tp.Tracer(scope)
 	}
@@ -46,12 +48,13 @@ func NewConsumer(tp trace.TracerProvider, mp metric.MeterProvider, group string,
 	meter := mp.Meter(scope)
 	c.attempts = newSets(c.process...)
 	c.settled = newSets(append(operation("commit", "settle"), keyGroup.String(group))...)
-	var errs [4]error
+	var errs [5]error
 	c.duration, errs[0] = meter.Float64Histogram("messaging.process.duration", metric.WithUnit("s"),
 		metric.WithDescription("How long a handler took."), metric.WithExplicitBucketBoundaries(durations()...))
 	c.consumed, errs[1] = meter.Int64Counter("messaging.client.consumed.messages", metric.WithUnit("{message}"),
 		metric.WithDescription("Records given to handlers, each run counted."))
 	c.operations, errs[2] = operationDuration(meter)
+	errs[4] = c.failures.make(meter)
 	if status != nil {
 		c.registration, errs[3] = watch(meter, group, status)
 	}

@@ -3,6 +3,7 @@ package telemetry
 import (
 	"context"
 	"errors"
+	"time"
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
@@ -18,7 +19,7 @@ const (
 )
 
 func counts() []string {
-	return []string{"handled", "failed", "snoozed", "dropped", "moved", "late_completions", "rebalances", "commits", "pauses"}
+	return []string{"handled", "failed", "retried", "recovered", "dead", "snoozed", "dropped", "moved", "late_completions", "rebalances", "commits", "pauses"}
 }
 
 // gauges are what is told of each partition.
@@ -54,6 +55,9 @@ func watch(meter metric.Meter, group string, status func() duplex.Status) (metri
 		metric.WithDescription("How long the handler that began first has been at work."))
 	g.oldest = oldest
 	errs, all = append(errs, err), append(all, oldest)
+	beside := &tiers{group: g.group}
+	besides, err := beside.make(meter)
+	errs, all = append(errs, err), append(all, besides...)
 	counters := map[string]metric.Int64ObservableCounter{}
 	for _, name := range counts() {
 		made, err := meter.Int64ObservableCounter("duplex.consumer."+name, metric.WithDescription("The count of that name in the consumer's status."))
@@ -71,6 +75,7 @@ func watch(meter metric.Meter, group string, status func() duplex.Status) (metri
 		}
 		g.observeProblems(o, s.Problems)
 		g.observe(o, s.Partitions)
+		beside.observe(o, s.Partitions, time.Now())
 		return nil
 	}, all...)
 }
