@@ -48,7 +48,7 @@ type engine struct {
 	problems   problems
 	recreated  recreated
 	regain     regain
-	followed   chan struct{} // capacity 1: the policy is to look at its topics
+	followed   followed
 	background sync.WaitGroup
 
 	// mu guards the two tables; it is never held while an assignment's mutex
@@ -86,7 +86,7 @@ func newEngine(cfg Config, found found, counts *counts, pauses *pauses, told *te
 		routes:  make(map[string]*route, len(cfg.Handlers)),
 		handoff: newHandoff(),
 		open:    map[string]map[int32]*assignment{}, ghosts: map[place]*assignment{},
-		fatal: make(chan error, 1), followed: make(chan struct{}, 1), ready: make(chan struct{}),
+		fatal: make(chan error, 1), followed: newFollowed(), ready: make(chan struct{}),
 	}
 	for _, h := range cfg.Handlers {
 		r := &route{source: h.topic, single: wrap(h.single, cfg.Middleware), batch: h.batch}
@@ -209,7 +209,7 @@ func (e *engine) run(ctx context.Context) error {
 	loops.Go(func() { e.committer.run(live) })
 	loops.Go(func() { e.fence.run(live) })
 	loops.Go(func() { e.watchdog(live) })
-	loops.Go(func() { e.followTopics(live) })
+	loops.Go(func() { e.follow(live) })
 	var failure error
 	select {
 	case <-ctx.Done():

@@ -237,7 +237,7 @@ func (a *assignment) hopFailed(l *lane, err error) {
 		return
 	}
 	if errors.Is(err, duplex.ErrUnknownTopic) {
-		e.follow() // somebody deleted it
+		e.followed.gone(to)
 	}
 	e.log.Warn("what has to be published for a failed record is not acknowledged, trying again",
 		zap.String("topic", a.topic), zap.Int32("partition", a.partition), zap.Int64("offset", l.head.record.Offset),

@@ -17,7 +17,7 @@ func (e *engine) onAssigned(_ context.Context, _ *kgo.Client, partitions map[str
 	<-e.ready
 	e.joined.Store(true)
 	e.problems.forget("", -1)
-	e.follow()
+	e.followed.look()
 	if len(partitions) == 0 {
 		return
 	}

@@ -58,8 +58,8 @@ func (e *engine) unknownID(topic string) {
 		defer cancel()
 		anew, err := findTopics(ctx, e.client, []string{topic})
 		if err != nil || e.stopping.Load() {
-			e.follow() // if it is the policy's
-			return     // it is gone, and polls say so
+			e.followed.look() // if it is the policy's
+			return            // it is gone, and polls say so
 		}
 		e.ids.merge(anew)
 		code, detail := duplex.StatusTopicRecreated, "the topic was deleted and created again, and is read from its beginning"

@@ -3,8 +3,11 @@ package suite
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strconv"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -24,6 +27,7 @@ func chaining() []Scenario {
 		{"with KeepOrder a failed record waits in its place, and becomes a dead letter in the end", []string{"C4", "R1", "R4"}, chainKeepsOrder},
 		{"groups whose names look alike keep their failures apart", []string{"R5"}, groupsKeepFailuresApart},
 		{"a record that says what it cannot say becomes a dead letter", []string{"R4", "R6"}, badControlBecomesADeadLetter},
+		{"topics for failed records that somebody deletes are made again, and what is gone is said", []string{"R10"}, deletedChainTopicsAreSaid},
 		{"topics for failed records are made, grown, and refused when compacted", []string{"R7"}, chainTopicsAreLookedAfter},
 	}
 }
@@ -222,4 +226,73 @@ func chainTopicsAreLookedAfter(t *testing.T, k Kafka) {
 	c, err = consumer.New(cfg)
 	require.NoError(t, err)
 	require.ErrorContains(t, c.Run(t.Context()), "is compacted")
+}
+
+// deletedChainTopicsAreSaid: first the queue is deleted, then the retry topic, with
+// records in each.
+func deletedChainTopicsAreSaid(t *testing.T, k Kafka) {
+	const n = 5
+	g := newGroup(t, k, 1)
+	retry, dead := dlq.RetryTopic(g.name, g.topic, 1), dlq.DeadTopic(g.name, g.topic)
+	var hopeless atomic.Bool
+	hopeless.Store(true)
+	m := start(t, consumer.Config{
+		Cluster: k.Cluster, Group: g.name, SessionTimeout: k.Session, CommitInterval: 50 * time.Millisecond,
+		Failures: dlq.Policy{Delays: []time.Duration{time.Hour}, MaxDeadRatio: 1},
+		Handlers: []consumer.Handler{consumer.HandleRecord(g.topic, func(context.Context, *kgo.Record) error {
+			if hopeless.Load() {
+				return duplex.Permanent(errors.New("no"))
+			}
+			return errors.New("not now")
+		})},
+	})
+	g.publish(0, n)
+	duplextest.RequireCommitted(t, k.Cluster, g.name, g.topic, 0, n)
+	admin := kadm.NewClient(kafkaClient(t, k))
+	require.NoError(t, deleteTopics(t, admin, dead))
+	g.publish(0, n)
+	eventually(t, "the queue that was made again has the new ones", func() bool {
+		ends, err := admin.ListEndOffsets(t.Context(), dead)
+		end, there := ends.Lookup(dead, 0)
+		return err == nil && there && end.Err == nil && end.Offset == n
+	})
+	require.Contains(t, m.said(duplex.StatusRetryDataLost), dead+": the topic was deleted")
+	require.Contains(t, m.said(duplex.StatusRetryDataLost), fmt.Sprintf("with %d dead letters", n))
+
+	hopeless.Store(false)
+	g.publish(0, n)
+	duplextest.RequireCommitted(t, k.Cluster, g.name, g.topic, 0, 3*n)
+	eventually(t, "those that wait were read", func() bool {
+		for _, p := range m.Status().Partitions {
+			if p.Topic == retry && p.Frontier == n {
+				return true
+			}
+		}
+		return false
+	})
+	require.NoError(t, deleteTopics(t, admin, retry))
+	eventually(t, "it is said how many are gone", func() bool {
+		return strings.Contains(m.said(duplex.StatusRetryDataLost), fmt.Sprintf("%s: the topic was deleted and created again, with %d records", retry, n))
+	})
+	g.publish(0, n)
+	eventually(t, "the topic that was made again is read", func() bool {
+		for _, p := range m.Status().Partitions {
+			if p.Topic == retry && p.Frontier == n && p.Loaded == n {
+				return true
+			}
+		}
+		return false
+	})
+	duplextest.RequireCommitted(t, k.Cluster, g.name, g.topic, 0, 4*n)
+	m.stop()
+}
+
+// said is what the status says of problems of a code.
+func (m *member) said(code duplex.StatusCode) (all string) {
+	for _, p := range m.Status().Problems {
+		if p.Code == code {
+			all += p.Detail + "\n"
+		}
+	}
+	return all
 }

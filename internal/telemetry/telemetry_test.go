@@ -309,3 +309,35 @@ func TestSend(t *testing.T) {
 	require.NotContains(t, attributes(spans[1]), "messaging.kafka.offset")
 	require.Len(t, l.metrics(t)["messaging.client.sent.messages"].(metricdata.Sum[int64]).DataPoints, 2)
 }
+
+// What waits in retry topics is told by topic, and the fingerprints of dead letters
+// are bounded.
+func TestWhatBecomesOfFailedRecords(t *testing.T) {
+	t.Parallel()
+	l := newLab()
+	c := l.consumer(t, duplex.Status{Partitions: []duplex.PartitionStatus{
+		{Topic: "orders", Source: "orders", Lag: 7, End: 10},
+		{Topic: "retry.g.orders.1", Source: "orders", Lag: 5, End: 10, NextDue: time.Now().Add(-time.Minute)},
+		{Topic: "retry.g.orders.1", Partition: 1, Source: "orders", Lag: 6, End: 10, NextDue: time.Now().Add(time.Hour)},
+	}})
+	for i := range 100 {
+		c.Hopped("dead-letter", "dlq.g.orders", "permanent", fmt.Sprint("v1:", i), time.Second)
+		c.Hopped("retry", "retry.g.orders.1", "", "", time.Second)
+	}
+	found := l.metrics(t)
+	waiting := found["duplex.dlq.waiting"].(metricdata.Gauge[int64]).DataPoints
+	require.Len(t, waiting, 1)
+	require.Equal(t, int64(11), waiting[0].Value)
+	overdue := found["duplex.dlq.oldest_due"].(metricdata.Gauge[float64]).DataPoints
+	require.InDelta(t, 60, overdue[0].Value, 10)
+	letters := found["duplex.dlq.dead_letters"].(metricdata.Sum[int64]).DataPoints
+	require.Len(t, letters, 51)
+	for _, point := range letters {
+		if value(point.Attributes, "duplex.dlq.fingerprint") == "other" {
+			require.Equal(t, int64(50), point.Value)
+		}
+	}
+	require.NoError(t, c.Close())
+	(*telemetry.Consumer)(nil).Hopped("retry", "t", "", "", 0)
+	(*telemetry.Consumer)(nil).Hop(record())(nil)
+}
