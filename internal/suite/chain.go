@@ -288,11 +288,12 @@ func deletedChainTopicsAreSaid(t *testing.T, k Kafka) {
 }
 
 // said is what the status says of problems of a code.
-func (m *member) said(code duplex.StatusCode) (all string) {
+func (m *member) said(code duplex.StatusCode) string {
+	var all []string
 	for _, p := range m.Status().Problems {
 		if p.Code == code {
-			all += p.Detail + "\n"
+			all = append(all, p.Detail)
 		}
 	}
-	return all
+	return strings.Join(all, "\n")
 }
