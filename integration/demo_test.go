@@ -17,22 +17,25 @@ func TestDemoKeepsItsPromisesAndLeavesNothingBehind(t *testing.T) {
 	stdout, stderr, code := run(t, "duplex", to(c, "demo", "--json"), "")
 	require.Equal(t, 0, code, stderr)
 	var s struct {
-		Published, Handled, Lost, Duplicated, Unknown, Failed, Rebalances int
-		OutOfOrder                                                        int `json:"out_of_order"`
+		Published, Handled, Retried, Recovered, Dead, Dropped, Lost, Duplicated, Unknown, Failed, Rebalances int
+		OutOfOrder                                                                                           int `json:"out_of_order"`
 	}
 	require.NoError(t, json.Unmarshal([]byte(stdout), &s), stdout)
-	require.Equal(t, []int{2000, 2000, 0, 0, 0, 0, 0}, []int{s.Published, s.Handled, s.Lost, s.Duplicated, s.OutOfOrder, s.Unknown, s.Failed})
+	require.Equal(t, []int{2000, 1971, 3, 26}, []int{s.Published, s.Handled, s.Dead, s.Dropped})
+	require.Positive(t, s.Retried)
+	require.Equal(t, s.Retried, s.Recovered)
+	require.Equal(t, []int{0, 0, 0, 0, 0}, []int{s.Lost, s.Duplicated, s.OutOfOrder, s.Unknown, s.Failed})
 	require.Greater(t, s.Rebalances, 2)
 
 	admin := kadm.NewClient(rawClient(t, c))
 	ours := func(names []string) bool {
-		return slices.ContainsFunc(names, func(name string) bool { return strings.HasPrefix(name, "duplex-demo-") })
+		return slices.ContainsFunc(names, func(name string) bool { return strings.Contains(name, "duplex-demo-") })
 	}
 	require.Eventually(t, func() bool { // brokers hear of a deletion one after the other
 		topics, err := admin.ListTopics(t.Context())
 		return err == nil && !ours(topics.Names())
-	}, 10*time.Second, 50*time.Millisecond, "the topic was left behind")
+	}, 10*time.Second, 50*time.Millisecond, "topics were left behind")
 	groups, err := admin.ListGroups(t.Context())
 	require.NoError(t, err)
-	require.False(t, ours(groups.Groups()), "the group was left behind")
+	require.False(t, ours(groups.Groups()), "groups were left behind")
 }

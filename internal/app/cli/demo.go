@@ -23,13 +23,15 @@ import (
 	"github.com/duplex-go/duplex/internal/terminal"
 )
 
-const demoLong = `demo streams 2,000 departures of real flights through a topic to a group of three
-members that keep figures per airport. While records flow, one member is stopped and
-another one started. Each acknowledgement and each run is recorded, and the summary
-at the end is computed from that.
+const demoLong = `demo streams 2,000 departures of real flights through a topic to two groups. Three
+members keep figures per airport; while records flow, one is stopped and another one
+started. A desk rebooks passengers of late departures; while its booking service is
+down, what it cannot book goes through retry topics. Three lines are damaged on
+purpose and become dead letters. Each acknowledgement and each end of a record is
+recorded, and the summary is computed from that.
 
 It runs on an embedded broker, inside of this process; --brokers runs it on a Kafka
-of yours, in a topic and a group of its own that it removes at the end.
+of yours, in topics and groups of its own that it removes at the end.
 
 Exit codes: 0 all promises were kept, 1 a record was lost, handled twice, out of order
 or not acknowledged, or the demo could not go on, 2 usage, 130 interrupted.`
@@ -51,11 +53,11 @@ type demoOptions struct {
 func demoCommand(environ []string) (*cobra.Command, error) {
 	o := &demoOptions{}
 	cmd := &cobra.Command{
-		Use: "demo", Short: "Watch the main job: departures stream through a topic to a group", Long: demoLong, Example: demoExamples, Args: cobra.NoArgs,
+		Use: "demo", Short: "Watch the main job: departures stream through a topic to two groups", Long: demoLong, Example: demoExamples, Args: cobra.NoArgs,
 	}
 	flags := cmd.Flags()
 	flags.SortFlags = false
-	flags.StringVar(&o.input, "input", "", "other departures: a `file` of JSON objects with origin and delay, one a line")
+	flags.StringVar(&o.input, "input", "", "other departures: a `file` of JSON objects with origin, distance and delay, one a line")
 	flags.IntVar(&o.rate, "rate", 250, "departures to publish a second")
 	flags.BoolVar(&o.json, "json", false, "print the summary as one JSON object on standard output, and the story on standard error")
 	var err error
@@ -131,19 +133,19 @@ type place struct {
 	remove func(context.Context) error
 }
 
-// place makes a place: an embedded broker, or a topic and a group on a cluster.
+// place makes a place: an embedded broker, or a topic on a cluster.
 func (o *demoOptions) place(ctx context.Context, cfg *demo.Config) (place, error) {
-	cfg.Topic, cfg.Group, cfg.Cluster = "departures", "boards", o.cluster.Cluster()
+	cfg.Cluster = o.cluster.Cluster()
 	if len(cfg.Cluster.Brokers) == 0 {
-		b, err := broker.Start(broker.Config{Topics: []broker.Topic{{Name: cfg.Topic, Partitions: demo.Partitions}}})
+		cfg.Names = demo.NewNames("", "")
+		b, err := broker.Start(broker.Config{Topics: []broker.Topic{{Name: cfg.Names.Topic, Partitions: demo.Partitions}}})
 		if err != nil {
 			return place{}, err
 		}
 		cfg.Cluster, cfg.Where = b.Cluster(), "embedded broker (figures are not Kafka's)"
 		return place{remove: func(context.Context) error { return b.Close() }}, nil
 	}
-	suffix := "." + time.Now().UTC().Format("20060102-150405.000000")
-	cfg.Topic, cfg.Group = "duplex-demo-departures"+suffix, "duplex-demo-boards"+suffix
+	cfg.Names = demo.NewNames("duplex-demo-", "."+time.Now().UTC().Format("20060102-150405.000000"))
 	cfg.Where = "Kafka at " + strings.Join(cfg.Cluster.Brokers, ",")
 	return onCluster(ctx, cfg)
 }
@@ -153,9 +155,9 @@ func onCluster(ctx context.Context, cfg *demo.Config) (place, error) {
 		return withClient(ctx, cfg.Cluster, fn)
 	}
 	err := with(ctx, func(ctx context.Context, cl *kgo.Client) error {
-		created, err := kafka.EnsureTopic(ctx, cl, "demo", cfg.Topic, demo.Partitions)
+		created, err := kafka.EnsureTopic(ctx, cl, "demo", cfg.Names.Topic, demo.Partitions)
 		if err == nil && !created {
-			return fmt.Errorf("demo: creating topic %q: it exists already: try again", cfg.Topic)
+			return fmt.Errorf("demo: creating topic %q: it exists already: try again", cfg.Names.Topic)
 		}
 		return err
 	})
@@ -164,9 +166,23 @@ func onCluster(ctx context.Context, cfg *demo.Config) (place, error) {
 	}
 	return place{remove: func(ctx context.Context) error {
 		return with(ctx, func(ctx context.Context, cl *kgo.Client) error {
-			return errors.Join(kafka.DeleteGroup(ctx, cl, "demo", cfg.Group), kafka.DeleteTopic(ctx, cl, "demo", cfg.Topic))
+			return sweep(ctx, cl, cfg.Names)
 		})
 	}}, nil
+}
+
+// sweep removes what the demo made, as far as it came.
+func sweep(ctx context.Context, cl *kgo.Client, names demo.Names) error {
+	var errs []error
+	for _, group := range names.Groups() {
+		errs = append(errs, kafka.DeleteGroup(ctx, cl, "demo", group))
+	}
+	for _, topic := range names.Topics() {
+		if err := kafka.DeleteTopic(ctx, cl, "demo", topic); !errors.Is(err, duplex.ErrUnknownTopic) {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
 }
 
 func withClient(ctx context.Context, c duplex.Cluster, fn func(context.Context, *kgo.Client) error) error {

@@ -18,15 +18,27 @@ import (
 	"github.com/duplex-go/duplex/internal/kafka"
 )
 
-// input is a file of n departures of ten airports, two of which are trouble.
+// line is a departure of one of ten airports, two of which are trouble. Some are late
+// enough to be rebooked, and some of these so short that they are dropped.
+func line(i int) string {
+	origin := [...]string{"A0", "A1", "A2", "A3", "A4", "A5", "A6", "A7", "SEA", "DEN"}[i%10]
+	return fmt.Sprintf(`{"origin":%q,"destination":"X","distance":%d,"delay":%d}`, origin, 100+i%3*100, i%37) + "\n"
+}
+
+// input is a file of n departures.
 func input(t *testing.T, n int) string {
 	t.Helper()
 	var lines strings.Builder
 	for i := range n {
-		fmt.Fprintf(&lines, `{"origin":%q,"delay":%d}`+"\n", [...]string{"A0", "A1", "A2", "A3", "A4", "A5", "A6", "A7", "SEA", "DEN"}[i%10], i%30)
+		lines.WriteString(line(i))
 	}
+	return file(t, lines.String())
+}
+
+func file(t *testing.T, text string) string {
+	t.Helper()
 	path := filepath.Join(t.TempDir(), "departures.ndjson")
-	require.NoError(t, os.WriteFile(path, []byte(lines.String()), 0o600))
+	require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
 	return path
 }
 
@@ -42,28 +54,49 @@ func TestDemoKeepsItsPromises(t *testing.T) {
 	stdout, stderr, code := duplex(t, nil, "demo", "--json", "--input", input(t, 300), "--rate", "300")
 	require.Equal(t, command.OK, code, stderr)
 	s := summary(t, stdout)
-	require.Equal(t, []int{300, 300, 0, 0, 0}, []int{s.Published, s.Handled, s.Lost, s.Duplicated, s.OutOfOrder})
+	late, short := 0, 0
+	for i := range 300 {
+		if i%37 >= 30 && i%3 == 0 {
+			short++
+		} else if i%37 >= 30 && i >= 150 {
+			late++
+		}
+	}
+	require.Equal(t, []int{300, 300 - 3 - short, 3, 3, short}, []int{s.Published, s.Handled, s.Damaged, s.Dead, s.Dropped})
+	require.Equal(t, []int{300, 0, 0, 0}, []int{s.BoardsHandled, s.Lost, s.Duplicated, s.OutOfOrder})
+	require.Equal(t, []int{late, late}, []int{s.Retried, s.Recovered}, "all that were published while the booking service was down")
 	require.Equal(t, []int{10, 0, 4}, []int{s.Airports, s.WrongFigures, s.Members})
 	require.Positive(t, s.Rebalances)
 	require.Positive(t, s.PublishP50)
 	require.Greater(t, s.EndToEndP99, s.PublishP50)
 	var fields map[string]any
 	require.NoError(t, json.Unmarshal([]byte(stdout), &fields))
-	for _, name := range []string{"published", "handled", "lost", "duplicated", "out_of_order", "rebalances"} {
+	for _, name := range []string{"published", "handled", "retried", "recovered", "dead", "dropped", "lost", "duplicated", "out_of_order", "rebalances"} {
 		require.Contains(t, fields, name)
 	}
-	for _, line := range []string{"EVENTS", "a b c share 6 partitions", "b has left", "d joins",
-		"the system of DEN is down; SEA takes 150ms", "wait in line, the first failed", "DEN is up", "SUMMARY", "lost 0 · twice 0 · out of order 0"} {
+	for _, line := range []string{"EVENTS", "a b c share 6 partitions", "150ms for those of SEA", "b has left", "d joins",
+		"FAILURES", `damages 3 lines: "delay":"19 min"`, "the service is DOWN, and so is the system of DEN", "15 wait in line, the first failed",
+		fmt.Sprintf("%d rebookings wait: 0.3s → 1s → 3s", late), "15 recovered, 0 out of order", fmt.Sprintf("%d recovered, after at most 4 attempts", late),
+		"3 × undecodable, v1:", "(one cause)", "json: cannot unmarshal string into Go struct field Departure.delay of type float64",
+		"SUMMARY", "lost 0 · twice 0 · out of order 0"} {
 		require.Contains(t, stderr, line)
 	}
 	require.NotContains(t, stderr, "\x1b", "colors where there is no terminal")
+}
+
+func TestDemoFailsWhenAPromiseIsBroken(t *testing.T) {
+	t.Parallel()
+	huge := fmt.Sprintf(`{"origin":"A0","destination":%q}`, strings.Repeat("X", 1_040_000)) + "\n" // no topic takes it
+	stdout, stderr, code := duplex(t, nil, "demo", "--input", file(t, line(0)+huge+line(1)))
+	require.Equal(t, command.Failed, code, stderr)
+	require.Contains(t, stdout, "published 2 = handled 2 + dead 0 + dropped 0  (1 more were not acknowledged) ✗")
 }
 
 func TestDemoOfASingleDeparture(t *testing.T) {
 	t.Parallel()
 	stdout, stderr, code := duplex(t, nil, "demo", "--input", input(t, 1))
 	require.Equal(t, command.OK, code, stderr)
-	require.Contains(t, stdout, "published 1 = handled 1")
+	require.Contains(t, stdout, "published 1 = handled 1 + dead 0 + dropped 0")
 	require.Empty(t, stderr)
 }
 
@@ -88,7 +121,7 @@ func TestDemoThatIsInterruptedChecksWhatItDid(t *testing.T) {
 	t.Parallel()
 	p := start(t, nil, "demo", "--json", "--input", input(t, 5000), "--rate", "100")
 	require.Eventually(t, func() bool { return strings.Contains(p.Stderr.String(), "100 a second") }, 20*time.Second, 10*time.Millisecond)
-	require.Eventually(t, func() bool { return strings.Contains(p.Stderr.String(), "avg") }, 20*time.Second, 10*time.Millisecond)
+	require.Eventually(t, func() bool { return strings.Contains(p.Stderr.String(), "last to X") }, 20*time.Second, 10*time.Millisecond)
 	p.Signal(command.ErrInterrupted)
 	require.Equal(t, command.Interrupted, p.Wait())
 	s := summary(t, p.Stdout.String())

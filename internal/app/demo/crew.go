@@ -3,87 +3,83 @@ package demo
 import (
 	"context"
 	"errors"
-	"fmt"
 	"maps"
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/duplex-go/duplex"
 	"github.com/duplex-go/duplex/consumer"
+	"github.com/duplex-go/duplex/dlq"
 )
 
-// work is how long a member takes for one departure: enough that a member which
-// is stopped has some at hand.
-const work = 4 * time.Millisecond
+// work is how long a member takes for one departure, slowWork for one of the slow
+// airport: enough that a member which is stopped has some at hand.
+const (
+	work       = 4 * time.Millisecond
+	slowWork   = 150 * time.Millisecond
+	slowOrigin = "SEA"
+)
+
+// The system of one airport is down for a while. Its records wait; nobody else's do.
+const (
+	brokenOrigin = "DEN"
+	brokenRetry  = 400 * time.Millisecond // how soon its departures are tried again
+)
+
+var errBroken = errors.New("demo: the system of " + brokenOrigin + " is down")
 
 // sessionTimeout is the shortest that Kafka allows by default. Members hear of a
 // rebalance with their next heartbeat, three of which go into a session.
 const sessionTimeout = 6 * time.Second
 
-// errMember is why the story ends when a member cannot go on; disband says which
-// and why.
-var errMember = errors.New("demo: a member of the group cannot go on")
+// boardPolicy has a departure that fails wait in its place, and those of its airport
+// behind it: a board says what left last. It is tried for as long as any outage of
+// the demo can take.
+func boardPolicy() dlq.Policy {
+	return dlq.Policy{KeepOrder: true, Delays: []time.Duration{}, MaxAttempts: 10_000}
+}
 
-// crew are the members of the group.
+// crew are the members of the group that keeps the boards.
 type crew struct {
 	cfg     *Config
-	topic   duplex.Topic[Departure]
 	board   *board
 	history *history
 	failed  context.CancelCauseFunc // ends the story when a member cannot go on
 
-	trouble trouble
+	down     atomic.Bool  // the broken airport's system
+	attempts atomic.Int64 // of the departure that failed most often
 
 	members map[string]*member // those that were not stopped
 	former  []*member
 }
 
-// member is one consumer of the group, as one process of a service would be.
-type member struct {
-	name     string
-	consumer *consumer.Consumer
-	stop     context.CancelFunc
-	ended    sync.WaitGroup
-	handled  atomic.Int64
-	err      error // of Run
-}
-
 // join starts a member.
 func (c *crew) join(ctx context.Context, name string) error {
 	m := &member{name: name}
-	var err error
-	m.consumer, err = consumer.New(consumer.Config{
-		Cluster: c.cfg.Cluster, Group: c.cfg.Group, SessionTimeout: sessionTimeout,
-		RetryMin: retryMin, RetryMax: retryMax,
-		Handlers: []consumer.Handler{consumer.Handle(c.topic, func(ctx context.Context, d Departure) error { return c.handle(ctx, m, d) })},
-	})
+	topic := duplex.Topic[Flight]{Name: c.cfg.Names.Topic}
+	err := m.start(ctx, consumer.Config{
+		Cluster: c.cfg.Cluster, Group: c.cfg.Names.Boards, SessionTimeout: sessionTimeout, Failures: boardPolicy(),
+		Handlers: []consumer.Handler{consumer.Handle(topic, func(ctx context.Context, f Flight) error { return c.handle(ctx, m, f) })},
+	}, c.failed)
 	if err != nil {
 		return err
 	}
-	ctx, m.stop = context.WithCancel(context.WithoutCancel(ctx))
-	m.ended.Go(func() {
-		if err := m.consumer.Run(ctx); err != nil {
-			m.err = fmt.Errorf("demo: running member %s: %w", m.name, err)
-			c.failed(errMember)
-		}
-	})
 	c.members[name] = m
 	return nil
 }
 
 // handle is what a member does with a departure.
-func (c *crew) handle(ctx context.Context, m *member, d Departure) error {
+func (c *crew) handle(ctx context.Context, m *member, f Flight) error {
 	delivery := consumer.FromContext(ctx)
-	if d.Origin == brokenOrigin && c.trouble.down.Load() {
-		c.trouble.attempts.Store(max(c.trouble.attempts.Load(), int64(delivery.Attempt)))
-		return errDown
+	if f.Origin == brokenOrigin && c.down.Load() {
+		c.attempts.Store(max(c.attempts.Load(), int64(delivery.Attempt)))
+		return duplex.RetryAfter(brokenRetry, errBroken)
 	}
 	takes := work
-	if d.Origin == slowOrigin {
+	if f.Origin == slowOrigin {
 		takes = slowWork
 	}
 	timer := time.NewTimer(takes)
@@ -93,9 +89,10 @@ func (c *crew) handle(ctx context.Context, m *member, d Departure) error {
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
-	c.board.update(d)
+	c.board.update(f)
 	r := delivery.Record
-	c.history.handled(duplex.Position{Topic: r.Topic, Partition: r.Partition, Offset: r.Offset}, delivery.Generation)
+	c.history.ended(&c.history.boards, handled, duplex.Position{Topic: r.Topic, Partition: r.Partition, Offset: r.Offset})
+	c.history.saw(delivery.Generation)
 	m.handled.Add(1)
 	return nil
 }
@@ -107,15 +104,14 @@ func (c *crew) leave(name string) (drained int64) {
 	delete(c.members, name)
 	c.former = append(c.former, m)
 	before := m.handled.Load()
-	m.stop()
-	m.ended.Wait()
+	_ = m.stop() // disband tells
 	return m.handled.Load() - before
 }
 
 // disband stops everybody.
 func (c *crew) disband() error {
 	for _, m := range c.members {
-		m.stop()
+		m.cancel()
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.members)) {
 		c.leave(name)
@@ -129,33 +125,26 @@ func (c *crew) disband() error {
 
 // share waits until every member has partitions and every partition a member, at
 // most until ctx ends. It returns who has which.
-func (c *crew) share(ctx context.Context) string {
-	ticker := time.NewTicker(20 * time.Millisecond)
-	defer ticker.Stop()
-	for {
-		shares, complete := c.shares()
-		if complete || ctx.Err() != nil {
-			return shares
-		}
-		select {
-		case <-ticker.C:
-		case <-ctx.Done():
-		}
-	}
+func (c *crew) share(ctx context.Context) (shares string) {
+	await(ctx, func() (complete bool) {
+		shares, complete = c.shares()
+		return complete
+	})
+	return shares
 }
 
 func (c *crew) shares() (shares string, complete bool) {
 	owned, idle := 0, 0
 	parts := make([]string, 0, len(c.members))
 	for _, name := range slices.Sorted(maps.Keys(c.members)) {
-		partitions := c.members[name].consumer.Status().Partitions
+		partitions := c.members[name].owned(c.cfg.Names.Topic)
 		owned += len(partitions)
 		if len(partitions) == 0 {
 			idle++
 		}
 		numbers := make([]string, 0, len(partitions))
 		for _, p := range partitions {
-			numbers = append(numbers, strconv.Itoa(int(p.Partition)))
+			numbers = append(numbers, strconv.Itoa(int(p)))
 		}
 		parts = append(parts, name+" "+strings.Join(numbers, ","))
 	}

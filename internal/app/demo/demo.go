@@ -20,10 +20,9 @@ type Config struct {
 	// Cluster is where it takes place, Where how to call that.
 	Cluster duplex.Cluster
 	Where   string
-	// Topic exists, with as many partitions as Partitions says, and is empty.
-	Topic string
-	// Group is nobody else's.
-	Group string
+	// Names are those of the topic, which exists, with as many partitions as
+	// Partitions says, and is empty, and of the groups.
+	Names Names
 	// Input are the departures to publish.
 	Input []Departure
 	// Rate is how many to publish a second.
@@ -47,6 +46,10 @@ type run struct {
 	history *history
 	board   *board
 	crew    *crew
+	desk    *desk
+	inbox   *inbox
+	damaged map[int]bool // places in the input
+	failed  context.CancelCauseFunc
 }
 
 // Run tells the story and returns its summary. When ctx ends early, what was
@@ -56,18 +59,20 @@ type run struct {
 func Run(ctx context.Context, cfg Config) (Summary, error) {
 	ctx, fail := context.WithCancelCause(ctx)
 	defer fail(nil)
-	r := &run{cfg: &cfg, history: newHistory(), board: newBoard(), story: &story{began: time.Now(), out: cfg.Out, color: cfg.Color}}
-	r.crew = &crew{
-		cfg: &cfg, topic: departures(cfg.Topic), board: r.board, history: r.history, failed: fail, members: map[string]*member{},
-	}
+	r := &run{cfg: &cfg, history: newHistory(), board: newBoard(), story: &story{began: time.Now(), out: cfg.Out, color: cfg.Color}, failed: fail}
+	r.crew = &crew{cfg: &cfg, board: r.board, history: r.history, failed: fail, members: map[string]*member{}}
+	r.desk, r.inbox = newDesk(&cfg, r.history), newInbox(&cfg, r.history)
+	r.damaged = damage(cfg.Input, r.second())
 	r.story.say(fmt.Sprintf("%s departures of real flights · %s", count(len(cfg.Input)), cfg.Where))
-	r.story.chapter("EVENTS", "send and go on")
-	err := r.events(ctx)
+	err := r.tell(ctx)
 	return r.conclude(err)
 }
 
-// events publishes the input while members of the group come and go.
-func (r *run) events(ctx context.Context) error {
+// second is the place in the input of the first departure of the second chapter.
+func (r *run) second() int { return (len(r.cfg.Input) + 1) / 2 }
+
+// tell tells the chapters, and waits until everything that was published has ended.
+func (r *run) tell(ctx context.Context) error {
 	p, err := producer.New(producer.Config{Cluster: r.cfg.Cluster})
 	if err != nil {
 		return err
@@ -76,41 +81,79 @@ func (r *run) events(ctx context.Context) error {
 	if err := p.Ping(ctx); err != nil {
 		return err
 	}
+	var telling sync.WaitGroup
+	defer telling.Wait()
+	lines, end := context.WithCancel(ctx)
+	defer end()
+	telling.Go(func() { r.report(lines) })
+	err = r.events(ctx, p)
+	if err == nil && r.second() < len(r.cfg.Input) {
+		err = r.failures(ctx, p)
+	}
+	err = errors.Join(err, p.Flush(context.WithoutCancel(ctx))) // bounded by each record's own timeout
+	end()
+	r.settle(context.WithoutCancel(ctx))
+	return err
+}
+
+// open has everybody join.
+func (r *run) open(ctx context.Context) error {
+	if err := r.desk.open(ctx, r.failed); err != nil {
+		return err
+	}
 	for _, name := range []string{"a", "b", "c"} {
 		if err := r.crew.join(ctx, name); err != nil {
 			return err
 		}
 	}
-	var telling sync.WaitGroup
-	defer telling.Wait()
-	lines, end := context.WithCancel(ctx)
-	defer end()
 	r.story.tell("group", "a b c share %d partitions: %s", Partitions, r.crew.share(ctx))
-	telling.Go(func() { r.report(lines) })
-	changes := newMarks(len(r.cfg.Input))
+	if !await(ctx, r.desk.ready) {
+		return context.Cause(ctx)
+	}
+	return r.inbox.open(ctx, r.failed)
+}
+
+// events publishes the first part of the input while members of a group come and go.
+func (r *run) events(ctx context.Context, p *producer.Producer) error {
+	r.story.chapter("EVENTS", "send and go on")
+	if err := r.open(ctx); err != nil {
+		return err
+	}
+	r.story.tell("publish", "%s a second, key = origin; a member takes %s for each, %s for those of %s", count(r.cfg.Rate), work, slowWork, slowOrigin)
+	r.story.tell("desk", "rebooks from %d minutes of delay; below %d miles %s: dropped", rebookFrom, busMiles, byBus)
+	changes := newMarks(r.second())
 	shifts := make(chan error, 1)
 	go func() { shifts <- r.changeShifts(ctx, changes) }()
-	telling.Go(func() { r.outage(ctx, changes) })
+	published := r.publish(ctx, p, 0, r.second(), changes.pass)
+	changes.all()
+	return errors.Join(published, <-shifts)
+}
 
-	r.story.tell("publish", "%s a second, key = origin; a member takes %s for each", count(r.cfg.Rate), work)
-	published := r.publish(ctx, p, changes)
-	flushed := p.Flush(context.WithoutCancel(ctx)) // bounded by each record's own timeout
-	acked, _, _ := r.history.progress()
+// failures publishes the rest while what the groups call is down.
+func (r *run) failures(ctx context.Context, p *producer.Producer) error {
+	r.story.chapter("FAILURES", "nothing skipped")
+	if n := len(r.damaged); n > 0 {
+		r.story.tell("damage", "this demo damages %d lines: %s, which was a number", n, damaged)
+	}
+	var telling sync.WaitGroup
+	defer telling.Wait()
+	telling.Go(func() { r.outages(ctx) })
+	telling.Go(func() { r.letters(ctx) })
+	err := r.publish(ctx, p, r.second(), len(r.cfg.Input), func(int) {})
+	err = errors.Join(err, p.Flush(context.WithoutCancel(ctx)))
+	acked, _, _, _ := r.history.progress()
 	r.story.tell("publish", "done: %s acknowledged", count(acked))
-	err = errors.Join(published, flushed, <-shifts)
-	r.settle(context.WithoutCancel(ctx))
 	return err
 }
 
-// publish sends the input at its rate, and never waits for an answer.
-func (r *run) publish(ctx context.Context, p *producer.Producer, changes *marks) error {
-	defer changes.all()
-	topic := departures(r.cfg.Topic)
+// publish sends a part of the input at its rate, and never waits for an answer.
+// After each it says how many there were.
+func (r *run) publish(ctx context.Context, p *producer.Producer, from, to int, pass func(n int)) error {
 	began := time.Now()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	for i, d := range r.cfg.Input {
-		due := began.Add(time.Duration(i) * time.Second / time.Duration(r.cfg.Rate))
+	for i := from; i < to; i++ {
+		due := began.Add(time.Duration(i-from) * time.Second / time.Duration(r.cfg.Rate))
 		if wait := time.Until(due); wait > 0 {
 			timer.Reset(wait)
 			select {
@@ -121,10 +164,26 @@ func (r *run) publish(ctx context.Context, p *producer.Producer, changes *marks)
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		producer.PublishAsync(ctx, p, topic, d, r.history.begin(d.Origin, due))
-		changes.pass(i + 1)
+		r.send(ctx, p, i, due)
+		pass(i - from + 1)
 	}
 	return nil
+}
+
+// send publishes one departure, which is due at a time.
+func (r *run) send(ctx context.Context, p *producer.Producer, i int, due time.Time) {
+	d, topic := r.cfg.Input[i], departures(r.cfg.Names.Topic)
+	done := r.history.begin(d.Origin, due)
+	if !r.damaged[i] {
+		producer.PublishAsync(ctx, p, topic, d, done)
+		return
+	}
+	record, err := damagedRecord(topic, d)
+	if err != nil {
+		done(duplex.Position{}, err)
+		return
+	}
+	p.PublishAsync(ctx, record, done)
 }
 
 // changeShifts stops one member and starts another while records flow.
@@ -137,7 +196,7 @@ func (r *run) changeShifts(ctx context.Context, at *marks) error {
 	drained := r.crew.leave("b")
 	r.story.tell("group", "b has left: %d finished on the way out, their offsets committed", drained)
 	shares := r.crew.share(ctx)
-	_, _, repeated := r.history.progress()
+	_, _, _, repeated := r.history.progress()
 	r.story.tell("group", "its partitions go on: %s; %d repeated", shares, repeated)
 	<-at.half
 	if ended(ctx) {
@@ -148,7 +207,7 @@ func (r *run) changeShifts(ctx context.Context, at *marks) error {
 	}
 	r.story.tell("group", "d joins")
 	shares = r.crew.share(ctx)
-	_, _, repeated = r.history.progress()
+	_, _, _, repeated = r.history.progress()
 	r.story.tell("group", "d has its share: %s; %d repeated", shares, repeated)
 	return nil
 }
@@ -160,47 +219,47 @@ func ended(ctx context.Context) bool { return ctx.Err() != nil }
 func (r *run) report(ctx context.Context) {
 	ticker := time.NewTicker(reportEvery)
 	defer ticker.Stop()
+	told := ""
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
-			if figures := r.board.busiest(3); figures != "" {
+			if figures := r.board.busiest(3); figures != told {
+				told = figures
 				r.story.tell("board", "%s", figures)
 			}
 		}
 	}
 }
 
-// settle waits until everything that was acknowledged is handled, or nothing
-// happens any more.
+// settle waits until everything that was acknowledged has ended for both groups, or
+// nothing happens any more.
 func (r *run) settle(ctx context.Context) {
-	ticker := time.NewTicker(10 * time.Millisecond)
-	defer ticker.Stop()
 	last, since := -1, time.Now()
-	for {
-		acked, handled, _ := r.history.progress()
-		if handled != last {
-			last, since = handled, time.Now()
+	await(ctx, func() bool {
+		acked, boards, desk, _ := r.history.progress()
+		if boards+desk != last {
+			last, since = boards+desk, time.Now()
 		}
-		if handled >= acked || time.Since(since) > patience {
-			return
-		}
-		select {
-		case <-ticker.C:
-		case <-ctx.Done():
-			return
-		}
-	}
+		return min(boards, desk) >= acked || time.Since(since) > patience
+	})
 }
 
-// conclude ends the group and computes the summary.
+// conclude ends the groups and computes the summary.
 func (r *run) conclude(err error) (Summary, error) {
-	err = errors.Join(err, r.crew.disband())
+	err = errors.Join(err, r.crew.disband(), r.desk.member.stop(), r.inbox.member.stop())
 	s := r.history.check()
 	s.Seconds = time.Since(r.story.began).Seconds()
 	s.Members = len(r.crew.former)
-	s.Airports, s.WrongFigures = r.board.differing(r.history.publishedOf(r.cfg.Input))
+	var published []Departure
+	for _, place := range r.history.acknowledged() {
+		published = append(published, r.cfg.Input[place])
+		if r.damaged[place] {
+			s.Damaged++
+		}
+	}
+	s.Airports, s.WrongFigures = r.board.differing(published)
 	s.Broker = r.cfg.Where
 	if s.Published+s.Failed+s.Unknown > 0 {
 		s.tell(r.story)

@@ -1,13 +1,22 @@
 // Package demo is the main job of Duplex as one story, on real input: departures
-// of airlines stream through a topic to a group that keeps a board of figures per
-// airport, while members of the group come and go. It is written against the
+// of airlines stream through a topic to two groups. One keeps a board of figures per
+// airport, while members of it come and go; the other rebooks passengers of late
+// departures with a service that is down for a while. It is written against the
 // exported packages only, as any program would be.
 //
-//	departures ── publish, key = origin ──► topic, 6 partitions ──► members a b c d ──► board
-//	     └────────── position of each ──────────► history ◄────────── each run ──────────┘
+//	departures ── publish, key = origin ──► topic, 6 partitions
+//	     │                                    │  │
+//	     │                                    │  └─► boards: a b c d ──► board
+//	     │                                    │        └─ fails: waits in its place
+//	     │                                    └────► rebookings: desk ──► booking service
+//	     │                                             │ ▲
+//	     │             fails: retry topics, 0.3s 1s 3s ◄─┘ │ due
+//	     │             undecodable: dead letters ──► inbox
+//	     └── position of each ──► history ◄── each end: handled, dropped, dead
 //
-// Nothing in the summary is asserted: the history has what was acknowledged and
-// what was run, and the summary is computed from it.
+// Nothing in the summary is asserted: the history has what was acknowledged and how
+// it ended, and the summary is computed from it. Three lines are damaged by the demo,
+// which says so.
 //
 // The input that is built in, flights.ndjson, are 2,000 departures in the United
 // States from January to March 2001, as the Bureau of Transportation Statistics

@@ -2,6 +2,7 @@ package demo
 
 import (
 	"errors"
+	"maps"
 	"sync"
 	"time"
 
@@ -11,15 +12,20 @@ import (
 )
 
 // history is what was recorded while the demo ran: what became of each publish,
-// and each run of a handler.
+// and how each record ended for the groups.
 type history struct {
-	mu       sync.Mutex
-	sent     []sending
-	acked    int
-	runs     []handling
-	finished map[duplex.Position]bool
-	// generation is the group's youngest that a handler saw. Each rebalance
-	// makes one, from 1.
+	mu     sync.Mutex
+	sent   []sending
+	acked  int
+	boards log
+	desk   log
+	// tried are the records that failed at the desk, moved those that came back
+	// from a retry topic, most the attempts of the one that took most to be handled.
+	tried, moved map[duplex.Position]bool
+	most         int
+	letters      []letter
+	// generation is the boards' youngest that a handler saw. Each rebalance makes
+	// one, from 1.
 	generation int32
 }
 
@@ -32,14 +38,33 @@ type sending struct {
 	err   error
 }
 
-// handling is one run of a handler that ended without an error, in the order of
-// their ends.
-type handling struct {
-	at    duplex.Position
-	ended time.Time
+// outcome is how a record ended for a group.
+type outcome uint8
+
+// The outcomes, as a set.
+const (
+	handled outcome = 1 << iota
+	dropped         // by the handler's decision
+	dead            // read from the dead-letter queue
+)
+
+// log are the endings of one group, in their order.
+type log struct {
+	endings  []ending
+	finished map[duplex.Position]bool
 }
 
-func newHistory() *history { return &history{finished: map[duplex.Position]bool{}} }
+// ending is one end of a record; it is named by where it was read first.
+type ending struct {
+	at   duplex.Position
+	as   outcome
+	when time.Time
+}
+
+func newHistory() *history {
+	set := func() map[duplex.Position]bool { return map[duplex.Position]bool{} }
+	return &history{boards: log{finished: set()}, desk: log{finished: set()}, tried: set(), moved: set()}
+}
 
 // begin notes a publish and returns what to do with its result.
 func (h *history) begin(key string, due time.Time) func(duplex.Position, error) {
@@ -59,35 +84,108 @@ func (h *history) begin(key string, due time.Time) func(duplex.Position, error) 
 	}
 }
 
-// handled notes a run.
-func (h *history) handled(at duplex.Position, generation int32) {
+// ended notes the end of a record in one of the logs.
+func (h *history) ended(l *log, as outcome, at duplex.Position) {
 	now := time.Now()
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.runs = append(h.runs, handling{at: at, ended: now})
-	h.finished[at] = true
+	l.endings = append(l.endings, ending{at: at, as: as, when: now})
+	l.finished[at] = true
+}
+
+// saw notes a generation of the boards' group.
+func (h *history) saw(generation int32) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
 	h.generation = max(h.generation, generation)
 }
 
-// progress counts the records that were acknowledged, those that were handled,
-// and the runs that were one too many.
-func (h *history) progress() (acked, handled, repeated int) {
+// failed notes that a record failed at the desk.
+func (h *history) failed(at duplex.Position) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.acked, len(h.finished), len(h.runs) - len(h.finished)
+	h.tried[at] = true
 }
 
-// publishedOf gives the departures of the input that were acknowledged.
-func (h *history) publishedOf(input []Departure) []Departure {
+// retried notes that a record came to the desk out of a retry topic.
+func (h *history) retried(at duplex.Position) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	var published []Departure
-	for i := range h.sent {
-		if !h.sent[i].ended.IsZero() && h.sent[i].err == nil {
-			published = append(published, input[i])
+	h.moved[at] = true
+}
+
+// took notes with how many attempts the desk handled a record.
+func (h *history) took(attempts int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.most = max(h.most, attempts)
+}
+
+// died notes a dead letter of the desk.
+func (h *history) died(l letter) {
+	h.ended(&h.desk, dead, l.at)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.letters = append(h.letters, l)
+}
+
+// waiting counts the records that failed at the desk and have no end yet.
+func (h *history) waiting() (n int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for at := range h.tried {
+		if !h.desk.finished[at] {
+			n++
 		}
 	}
-	return published
+	return n
+}
+
+// buried counts the dead letters.
+func (h *history) buried() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return len(h.letters)
+}
+
+// recovered counts the records that the desk handled out of a retry topic, and gives
+// the attempts of the one that took most.
+func (h *history) recovered() (n, attempts int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return len(h.moved) - len(h.unrecovered()), h.most
+}
+
+// unrecovered are the records that came out of a retry topic and were not handled.
+// The mutex is held.
+func (h *history) unrecovered() map[duplex.Position]bool {
+	left := maps.Clone(h.moved)
+	for _, e := range h.desk.endings {
+		if e.as == handled {
+			delete(left, e.at)
+		}
+	}
+	return left
+}
+
+// progress counts the records that were acknowledged, those that ended for each of
+// the groups, and the boards' runs that were one too many.
+func (h *history) progress() (acked, boards, desk, repeated int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.acked, len(h.boards.finished), len(h.desk.finished), len(h.boards.endings) - len(h.boards.finished)
+}
+
+// acknowledged gives the places in the input of what was published.
+func (h *history) acknowledged() (places []int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for i := range h.sent {
+		if !h.sent[i].ended.IsZero() && h.sent[i].err == nil {
+			places = append(places, i)
+		}
+	}
+	return places
 }
 
 // places are those of acknowledged records in the input. The mutex is held.
@@ -119,35 +217,95 @@ func (h *history) check() Summary {
 			publish.record(one.ended.Sub(one.due))
 		}
 	}
-	seen := make(map[duplex.Position]bool, len(h.runs))
-	newest := map[string]int{} // by key: the place in the input of the last one handled
-	for _, run := range h.runs {
-		if seen[run.at] {
-			s.Duplicated++
-			continue
-		}
-		seen[run.at] = true
-		place, known := places[run.at]
+	for _, e := range h.boards.first() {
+		place, known := places[e.at]
 		if !known {
 			continue // its publish was not acknowledged: nothing was promised
 		}
-		s.Handled++
-		key := h.sent[place].key
-		if !troubled(key) {
-			endToEnd.record(run.ended.Sub(h.sent[place].due))
+		if key := h.sent[place].key; !troubled(key) {
+			endToEnd.record(e.when.Sub(h.sent[place].due))
 		}
+	}
+	s.OutOfOrder = h.outOfOrder(places)
+	boards, desk := h.boards.tally(places), h.desk.tally(places)
+	s.BoardsHandled, s.Handled, s.Dropped, s.Dead = boards.handled, desk.handled, desk.dropped, desk.dead
+	s.Lost, s.Duplicated = boards.lost+desk.lost, boards.twice+desk.twice
+	s.Retried = len(h.moved)
+	s.Recovered = s.Retried - len(h.unrecovered())
+	s.Rebalances = int(h.generation)
+	s.PublishedPerSecond, s.HandledPerSecond = h.rates(s.Published, s.BoardsHandled)
+	s.PublishP50, s.PublishP99 = publish.at(50), publish.at(99)
+	s.EndToEndP50, s.EndToEndP99 = endToEnd.at(50), endToEnd.at(99)
+	return s
+}
+
+// first are the first endings of each record.
+func (l *log) first() (first []ending) {
+	seen := make(map[duplex.Position]bool, len(l.endings))
+	for _, e := range l.endings {
+		if !seen[e.at] {
+			seen[e.at] = true
+			first = append(first, e)
+		}
+	}
+	return first
+}
+
+// disorder counts the records that came to the board after a later one of their
+// key.
+func (h *history) disorder() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.outOfOrder(h.places())
+}
+
+// outOfOrder is disorder among the records of given places. The mutex is held.
+func (h *history) outOfOrder(places map[duplex.Position]int) (n int) {
+	newest := map[string]int{} // by key: the place in the input of the last one
+	for _, e := range h.boards.first() {
+		place, known := places[e.at]
+		if !known {
+			continue
+		}
+		key := h.sent[place].key
 		if before, later := newest[key]; later && place < before {
-			s.OutOfOrder++
+			n++
 			continue
 		}
 		newest[key] = place
 	}
-	s.Lost = s.Published - s.Handled
-	s.Rebalances = int(h.generation)
-	s.PublishedPerSecond, s.HandledPerSecond = h.rates(s.Published, s.Handled)
-	s.PublishP50, s.PublishP99 = publish.at(50), publish.at(99)
-	s.EndToEndP50, s.EndToEndP99 = endToEnd.at(50), endToEnd.at(99)
-	return s
+	return n
+}
+
+// tally is what became of the acknowledged records in one group: each counts once
+// for every way in which it ended. Lost are those that did not end, twice counts
+// the endings too many.
+type tally struct{ handled, dropped, dead, lost, twice int }
+
+func (l *log) tally(places map[duplex.Position]int) (t tally) {
+	seen := make(map[duplex.Position]outcome, len(places))
+	for _, e := range l.endings {
+		before := seen[e.at]
+		seen[e.at] |= e.as
+		if before != 0 {
+			t.twice++
+		}
+	}
+	for at := range places {
+		as := seen[at]
+		if as == 0 {
+			t.lost++
+		}
+		for _, of := range []struct {
+			as outcome
+			n  *int
+		}{{handled, &t.handled}, {dropped, &t.dropped}, {dead, &t.dead}} {
+			if as&of.as != 0 {
+				*of.n++
+			}
+		}
+	}
+	return t
 }
 
 // rates counts per second from the first publish, to the last acknowledgement and
@@ -166,8 +324,8 @@ func (h *history) rates(published, handled int) (publishedPerSecond, handledPerS
 	perSecond := func(n int, until time.Time) float64 {
 		return float64(n) / max(until.Sub(began).Seconds(), 0.001)
 	}
-	if len(h.runs) > 0 {
-		handledPerSecond = perSecond(handled, h.runs[len(h.runs)-1].ended)
+	if n := len(h.boards.endings); n > 0 {
+		handledPerSecond = perSecond(handled, h.boards.endings[n-1].when)
 	}
 	return perSecond(published, acked), handledPerSecond
 }

@@ -8,19 +8,31 @@ type Summary struct {
 	Published int `json:"published"`
 	Failed    int `json:"failed"`
 	Unknown   int `json:"unknown"`
-	// Handled counts the published records whose handler ended well, Lost the
-	// others; Duplicated counts runs too many, OutOfOrder records that were
-	// handled after a later one of their key.
-	Handled    int `json:"handled"`
+	// Handled counts the published records that the rebooking group handled, Dead
+	// those that it has as dead letters, Dropped those that its handler decided not to
+	// handle. Retried counts the records that came back to it from a retry topic,
+	// Recovered those of them that it handled.
+	Handled   int `json:"handled"`
+	Retried   int `json:"retried"`
+	Recovered int `json:"recovered"`
+	Dead      int `json:"dead"`
+	Dropped   int `json:"dropped"`
+	// BoardsHandled counts the published records that the boards' group handled,
+	// OutOfOrder those that it handled after a later one of their key.
+	BoardsHandled int `json:"boards_handled"`
+	OutOfOrder    int `json:"out_of_order"`
+	// Lost counts the published records of which neither is known, for each of the
+	// groups, Duplicated what ended twice.
 	Lost       int `json:"lost"`
 	Duplicated int `json:"duplicated"`
-	OutOfOrder int `json:"out_of_order"`
+	// Damaged counts the published lines that were damaged on purpose.
+	Damaged int `json:"damaged"`
 	// Airports counts those on the board, WrongFigures those whose figures are
 	// not those of the input.
 	Airports     int `json:"airports"`
 	WrongFigures int `json:"wrong_figures"`
-	// Members counts everybody who was in the group, Rebalances the generations
-	// of the group.
+	// Members counts everybody who was in the boards' group, Rebalances the
+	// generations of it.
 	Members    int `json:"members"`
 	Rebalances int `json:"rebalances"`
 
@@ -42,8 +54,11 @@ type Summary struct {
 
 // OK reports whether all promises were kept.
 func (s Summary) OK() bool {
-	return s.Failed+s.Unknown+s.Lost+s.Duplicated+s.OutOfOrder+s.WrongFigures == 0
+	return s.conserved() && s.Failed+s.Unknown+s.Lost+s.Duplicated+s.OutOfOrder+s.WrongFigures == 0
 }
+
+// conserved reports whether every published record ended in one of the three ways.
+func (s Summary) conserved() bool { return s.Published == s.Handled+s.Dead+s.Dropped }
 
 // tell prints the summary for people.
 func (s Summary) tell(to *story) {
@@ -52,9 +67,10 @@ func (s Summary) tell(to *story) {
 	if n := s.Failed + s.Unknown; n > 0 {
 		unacked = "  (" + count(n) + " more were not acknowledged)"
 	}
-	to.mark(s.Published == s.Handled && unacked == "", "published %s = handled %s%s", count(s.Published), count(s.Handled), unacked)
+	to.mark(s.conserved() && unacked == "", "published %s = handled %s + dead %s + dropped %s%s", count(s.Published), count(s.Handled), count(s.Dead), count(s.Dropped), unacked)
 	to.mark(s.Lost+s.Duplicated+s.OutOfOrder == 0, "lost %s · twice %s · out of order %s", count(s.Lost), count(s.Duplicated), count(s.OutOfOrder))
 	to.mark(s.WrongFigures == 0, "figures of %s airports as in the input", count(s.Airports-s.WrongFigures))
+	to.say(" retried " + count(s.Retried) + ", of these recovered " + count(s.Recovered) + " · damaged " + count(s.Damaged))
 	to.say(" " + count(s.Members) + " members, " + count(s.Rebalances) + " rebalances · per second: published " +
 		count(int(s.PublishedPerSecond)) + ", handled " + count(int(s.HandledPerSecond)))
 	to.say(" p50/p99 ms: publish " + times(s.PublishP50, s.PublishP99) + " · end-to-end " + times(s.EndToEndP50, s.EndToEndP99) + ", rebalances included, without " + slowOrigin + " and " + brokenOrigin)
