@@ -69,7 +69,7 @@ func Run(ctx context.Context, cfg Config) (Summary, error) {
 }
 
 // second is the place in the input of the first departure of the second chapter.
-func (r *run) second() int { return (len(r.cfg.Input) + 1) / 2 }
+func (r *run) second() int { return (len(r.cfg.Input)*3 + 4) / 5 }
 
 // tell tells the chapters, and waits until everything that was published has ended.
 func (r *run) tell(ctx context.Context) error {
@@ -188,7 +188,7 @@ func (r *run) send(ctx context.Context, p *producer.Producer, i int, due time.Ti
 
 // changeShifts stops one member and starts another while records flow.
 func (r *run) changeShifts(ctx context.Context, at *marks) error {
-	<-at.quarter
+	<-at.leave
 	if ended(ctx) {
 		return nil
 	}
@@ -198,7 +198,7 @@ func (r *run) changeShifts(ctx context.Context, at *marks) error {
 	shares := r.crew.share(ctx)
 	_, _, _, repeated := r.history.progress()
 	r.story.tell("group", "its partitions go on: %s; %d repeated", shares, repeated)
-	<-at.half
+	<-at.join
 	if ended(ctx) {
 		return nil
 	}

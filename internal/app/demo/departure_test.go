@@ -3,8 +3,13 @@ package demo
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/duplex-go/duplex"
+	"github.com/duplex-go/duplex/dlq"
 )
 
 func TestFlightsAreBuiltIn(t *testing.T) {
@@ -12,7 +17,7 @@ func TestFlightsAreBuiltIn(t *testing.T) {
 	input, err := Flights()
 	require.NoError(t, err)
 	require.Len(t, input, 2000)
-	require.Equal(t, Departure{Date: "2001/01/01 06:55", Origin: "LAX", Destination: "BNA", Distance: 1797, Delay: -19}, input[0])
+	require.Equal(t, Departure{Flight: Flight{Date: "2001/01/01 06:55", Origin: "LAX", Destination: "BNA", Distance: 1797}, Delay: -19}, input[0])
 }
 
 func TestReadNamesTheLineThatIsWrong(t *testing.T) {
@@ -32,4 +37,69 @@ func TestReadNamesTheLineThatIsWrong(t *testing.T) {
 			require.ErrorContains(t, err, test.says)
 		})
 	}
+}
+
+func TestThreeLinesAreDamaged(t *testing.T) {
+	t.Parallel()
+	input, err := Flights()
+	require.NoError(t, err)
+	places := damage(input, 1200)
+	require.Equal(t, map[int]bool{1276: true, 1299: true, 1337: true}, places)
+	topic := departures("departures")
+	for place := range places {
+		r, err := damagedRecord(topic, input[place])
+		require.NoError(t, err)
+		require.Contains(t, string(r.Value), `"delay":"19 min"`)
+		_, err = topic.Value(r)
+		require.ErrorIs(t, err, duplex.ErrUndecodable)
+		flight, err := duplex.Topic[Flight]{Name: topic.Name}.Value(r)
+		require.NoError(t, err, "the boards do not decode the delay")
+		require.Equal(t, input[place].Flight, flight)
+	}
+}
+
+func TestOriginOfARecord(t *testing.T) {
+	t.Parallel()
+	cfg := &Config{Names: NewNames("", "")}
+	record := func(topic string, headers ...string) *kgo.Record {
+		r := &kgo.Record{Topic: topic, Partition: 1, Offset: 7}
+		for i := 0; i < len(headers); i += 2 {
+			duplex.SetHeader(r, headers[i], headers[i+1])
+		}
+		return r
+	}
+	moved := []string{dlq.HeaderOriginTopic, "departures", dlq.HeaderOriginPartition, "4", dlq.HeaderOriginOffset, "9"}
+	for name, test := range map[string]struct {
+		record *kgo.Record
+		want   duplex.Position
+		moved  bool
+	}{
+		"as published": {record("departures"), duplex.Position{Topic: "departures", Partition: 1, Offset: 7}, false},
+		"headers mean nothing on the topic itself": {record("departures", moved...), duplex.Position{Topic: "departures", Partition: 1, Offset: 7}, false},
+		"of a retry topic":                         {record("retry.rebookings.departures.1", moved...), duplex.Position{Topic: "departures", Partition: 4, Offset: 9}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			at, moved, err := cfg.origin(test.record)
+			require.NoError(t, err)
+			require.Equal(t, test.want, at)
+			require.Equal(t, test.moved, moved)
+		})
+	}
+	_, _, err := cfg.origin(record("dlq.rebookings.departures", moved[:4]...))
+	require.ErrorContains(t, err, "demo: reading where record 7 of dlq.rebookings.departures/1 came from")
+}
+
+func TestDelaysAreThoseOfThePolicy(t *testing.T) {
+	t.Parallel()
+	policy := rebookingPolicy()
+	require.Equal(t, "0.3s → 1s → 3s", delays)
+	require.Equal(t, []time.Duration{300 * time.Millisecond, time.Second, 3 * time.Second}, policy.Delays)
+	all := time.Duration(policy.MaxAttempts-1-len(policy.Delays)) * policy.Delays[2]
+	for _, d := range policy.Delays {
+		all += d
+	}
+	require.Greater(t, all, 10*outage, "an outage must end long before the attempts do")
+	require.NoError(t, policy.Validate())
+	require.NoError(t, boardPolicy().Validate())
 }
