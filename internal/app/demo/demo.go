@@ -137,7 +137,8 @@ func (r *run) failures(ctx context.Context, p *producer.Producer) error {
 	}
 	var telling sync.WaitGroup
 	defer telling.Wait()
-	telling.Go(func() { r.outages(ctx) })
+	r.goDown()
+	telling.Go(func() { r.comeBack(ctx) })
 	telling.Go(func() { r.letters(ctx) })
 	err := r.publish(ctx, p, r.second(), len(r.cfg.Input), func(int) {})
 	err = errors.Join(err, p.Flush(context.WithoutCancel(ctx)))

@@ -10,13 +10,17 @@ import (
 // outage is how long the booking service and the broken airport's system are down.
 const outage = 2 * time.Second
 
-// outages has both systems down for a while, and tells what that means for what
-// needs them and for everything else.
-func (r *run) outages(ctx context.Context) {
-	began := time.Now()
+// goDown has both systems down.
+func (r *run) goDown() {
 	r.desk.booking.down.Store(true)
 	r.crew.down.Store(true)
 	r.story.tell("booking", "%s rebooked; now the service is DOWN, and so is the system of %s", count(int(r.desk.booking.booked.Load())), brokenOrigin)
+}
+
+// comeBack has both systems up again after a while, and tells what their outage meant
+// for what needs them and for everything else.
+func (r *run) comeBack(ctx context.Context) {
+	began := time.Now()
 	select {
 	case <-time.After(outage):
 	case <-ctx.Done():
