@@ -165,7 +165,7 @@ func (r *run) publish(ctx context.Context, p *producer.Producer, from, to int, p
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		r.send(ctx, p, i, due)
+		r.send(context.WithoutCancel(ctx), p, i, due) // what is begun is ended
 		pass(i - from + 1)
 	}
 	return nil
