@@ -3,6 +3,7 @@
 //
 //	go run ./examples/departures   events: publish, and a group that handles
 //	go run ./examples/workqueue    background jobs: retries, and a verdict for each
+//	go run ./examples/failures     retry topics with delays, and a dead-letter queue
 //	go run ./examples/batch        many records at once into a store
 //	go run ./examples/outcome      what to do when a publish is refused or unknown
 //

@@ -26,7 +26,11 @@ var shown = map[string][]string{
 		"upload, attempt 1: connection reset", "upload, attempt 2: done", "invoice, attempt 3: done", "unreadable, attempt 1: makes no sense, dropped",
 		"every job has its verdict",
 	},
-	"batch":   {"p000 pays nothing: dropped", "p500 row is locked: again, and only this one", "stored 999 payments, 499500 cents"},
+	"batch": {"p000 pays nothing: dropped", "p500 row is locked: again, and only this one", "stored 999 payments, 499500 cents"},
+	"failures": {
+		"grace, attempt 2: sent", "joan, attempt 3: the server is busy", "dead letter, permanent after 1: permanent: no such address",
+		"every mail has ended, once", `in the queue: {"To":"joan"}, exhausted, from mails at`,
+	},
 	"outcome": {"too large:   refused", "buffer full: refused", "no answer:   unknown", "found the order twice and handled it once"},
 }
 

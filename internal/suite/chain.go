@@ -246,6 +246,7 @@ func deletedChainTopicsAreSaid(t *testing.T, k Kafka) {
 			return errors.New("not now")
 		})},
 	})
+	eventually(t, "it has its partitions", func() bool { return m.owns() == 3 })
 	g.publish(0, n)
 	duplextest.RequireCommitted(t, k.Cluster, g.name, g.topic, 0, n)
 	admin := kadm.NewClient(kafkaClient(t, k))
