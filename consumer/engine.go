@@ -124,7 +124,7 @@ func (e *engine) joinChain() error {
 	for source, r := range e.routes {
 		r.displaces = e.chain.Displaces(source)
 	}
-	for topic, source := range e.chain.Topics() {
+	for topic, source := range e.besides() {
 		of := e.routes[source]
 		if of == nil || e.routes[topic] != nil {
 			return fmt.Errorf("consumer: preparing the policy for failures: topic %q beside %q: the first must be new, the second have a handler", topic, source)
@@ -133,6 +133,14 @@ func (e *engine) joinChain() error {
 		e.topics = append(e.topics, topic)
 	}
 	return nil
+}
+
+// besides are the policy's topics, each with its source.
+func (e *engine) besides() map[string]string {
+	if e.chain == nil {
+		return nil
+	}
+	return e.chain.Topics()
 }
 
 func wrap(next duplex.Next, middleware []duplex.Middleware) duplex.Next {
@@ -154,7 +162,7 @@ func (e *engine) options() []kgo.Opt {
 		kgo.ConsumerGroup(e.cfg.Group),
 		kgo.ConsumeTopics(e.topics...),
 		kgo.DisableAutoCommit(),
-		kgo.Balancers(kgo.CooperativeStickyBalancer()),
+		kgo.Balancers(newBalancer(e.besides())),
 		kgo.SessionTimeout(e.cfg.SessionTimeout),
 		kgo.HeartbeatInterval(min(3*time.Second, e.cfg.SessionTimeout/3)),
 		kgo.RebalanceTimeout(e.cfg.RebalanceTimeout),
