@@ -23,6 +23,9 @@ const (
 	armByPartition arm = "duplex by partition"
 	armQueues      arm = "queue per key"
 	armHash        arm = "hash to workers"
+	// Of workloads with failures, see share.
+	armNoPolicy  arm = "duplex without policy"
+	armWatermill arm = "watermill"
 )
 
 // spec is one run, handed to a child process.
@@ -33,6 +36,7 @@ type spec struct {
 	Topic    string        `json:"topic"`
 	Group    string        `json:"group,omitempty"`
 	Ends     []int64       `json:"ends,omitempty"`   // consume: the end offset of each partition
+	Beside   string        `json:"beside,omitempty"` // the topic that failed records go to
 	Every    time.Duration `json:"every"`            // between samples
 	Verify   bool          `json:"verify,omitempty"` // the order of keys, in a round that does not count
 	Profile  string        `json:"profile,omitempty"`
@@ -51,6 +55,8 @@ type result struct {
 	Samples    []sample `json:"samples,omitempty"` // taken while it was measured
 	// Footprints are what things cost, where that was asked.
 	Footprints []footprint `json:"footprints,omitempty"`
+	// Outcome is what became of failed records, where some were.
+	Outcome *outcome `json:"outcome,omitempty"`
 	// BrokerCPU is filled in by the parent.
 	BrokerCPU float64 `json:"brokerCPUSeconds,omitempty"`
 
@@ -96,6 +102,10 @@ func (s spec) run(ctx context.Context) (r result, err error) {
 		r, err = runConsume(ctx, s)
 	case keyed:
 		r, err = runKeyed(ctx, s)
+	case failed, hops:
+		r, err = runFailing(ctx, s)
+	case waiting:
+		r, err = runWaiting(ctx, s)
 	case takeover:
 		r, err = runTakeover(ctx, s)
 	case footprintWork:

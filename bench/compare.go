@@ -105,6 +105,8 @@ func (b *bench) prepare(ctx context.Context, w workload) (prepared, error) {
 	switch {
 	case w.Kind == takeover:
 		return b.prepareTakeover(ctx, w)
+	case w.failsSome():
+		return b.prepareFailing(ctx, w)
 	case w.reads():
 		return b.prepareConsume(ctx, w)
 	}
@@ -159,7 +161,7 @@ func (b *bench) spec(w workload, a arm) spec {
 	b.runs++
 	s := spec{Arm: a, Workload: w, Brokers: b.Brokers, Topic: b.name(strconv.Itoa(b.runs)), Every: 20 * time.Millisecond}
 	if b.Profiles != "" {
-		name := strings.NewReplacer(" ", "-", "×", "x").Replace(fmt.Sprintf("%s-%s-%d.pprof", w.Name, a, b.runs))
+		name := strings.NewReplacer(" ", "-", "×", "x", ",", "", "%", "percent").Replace(fmt.Sprintf("%s-%s-%d.pprof", w.Name, a, b.runs))
 		// The child runs in the same folder, but absolute is what a reader expects.
 		s.Profile, _ = filepath.Abs(filepath.Join(b.Profiles, name))
 	}

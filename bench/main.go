@@ -1,6 +1,6 @@
 // Command bench measures Duplex beside raw franz-go on one broker, in one run.
 //
-//	go -C bench run . [produce|consume|all|memory|footprint|takeover] [-brokers host:port] [-rounds 5] [-json]
+//	go -C bench run . [produce|consume|all|memory|footprint|takeover|failures|waiting] [-brokers host:port] [-rounds 5] [-json]
 //
 // README.md has the method. Each arm of each round is a process of its own: this
 // program starts itself again with the word child and a spec on standard input.
@@ -65,8 +65,12 @@ func run(ctx context.Context, args []string, in io.Reader, out, talk io.Writer) 
 		return measureFootprints(ctx, o, out, talk)
 	case "takeover":
 		return measureTakeover(ctx, o, out, talk)
+	case "failures":
+		return compareFailures(ctx, o, out, talk)
+	case "waiting":
+		return measureWaiting(ctx, o, out, talk)
 	default:
-		return fmt.Errorf("unknown command %q: want produce, consume, all, memory, footprint or takeover", command)
+		return fmt.Errorf("unknown command %q: want produce, consume, all, memory, footprint, takeover, failures or waiting", command)
 	}
 }
 
@@ -107,7 +111,7 @@ func parse(args []string, talk io.Writer) (options, error) {
 }
 
 // print writes the report where the options say.
-func (o options) print(r report, out, talk io.Writer) error {
+func (o options) print(r interface{ markdown() string }, out, talk io.Writer) error {
 	if !o.JSON {
 		_, err := io.WriteString(out, r.markdown())
 		return err

@@ -8,27 +8,30 @@ import (
 )
 
 // target is what Duplex should reach in a workload: so many times the rate of
-// another arm, or so much of what the handlers' waiting allows.
+// another arm, with an arm of its own where of says so, or so much of what the handlers' waiting allows.
 type target struct {
+	of      arm // empty: armDuplex
 	against arm // empty: Concurrency ÷ work
 	least   float64
 }
 
-// targets are those of workloads with keys.
+// targets are those of workloads with keys, and of those with failures.
 func (w workload) targets() []target {
 	switch {
+	case w.failsSome():
+		return w.failureTargets()
 	case w.Kind != keyed:
 		return nil
 	case w.Work == time.Millisecond && w.Flight == 1000:
-		return []target{{least: 0.90}, {armQueues, 1.10}}
+		return []target{{least: 0.90}, {against: armQueues, least: 1.10}}
 	case w.Work > 0:
 		return []target{{least: 0.90}}
 	case w.Keys == 1:
-		return []target{{armByPartition, 0.80}}
+		return []target{{against: armByPartition, least: 0.80}}
 	case w.Keys <= 10_000:
-		return []target{{armKgo, 0.40}}
+		return []target{{against: armKgo, least: 0.40}}
 	default:
-		return []target{{armKgo, 0.25}}
+		return []target{{against: armKgo, least: 0.25}}
 	}
 }
 
@@ -55,9 +58,13 @@ func (m measured) target(b *strings.Builder, t target) {
 	if t.against == "" {
 		name, base = "Concurrency ÷ work", m.Workload.possible()
 	}
-	times := m.median(armDuplex, m.rate) / base
-	busy := m.median(armDuplex, func(r result) float64 { return (r.CPUSeconds + r.BrokerCPU) / r.Seconds })
-	fmt.Fprintf(b, "| %s | %s | %.2f | %.2f | %s | %.1f of %d |\n", m.Workload.Name, name, t.least, times, t.reached(times, busy), busy, runtime.GOMAXPROCS(0))
+	ours, workload := armDuplex, m.Workload.Name
+	if t.of != "" {
+		ours, workload = t.of, fmt.Sprintf("%s: %s", m.Workload.Name, t.of)
+	}
+	times := m.median(ours, m.rate) / base
+	busy := m.median(ours, func(r result) float64 { return (r.CPUSeconds + r.BrokerCPU) / r.Seconds })
+	fmt.Fprintf(b, "| %s | %s | %.2f | %.2f | %s | %.1f of %d |\n", workload, name, t.least, times, t.reached(times, busy), busy, runtime.GOMAXPROCS(0))
 }
 
 // reached says whether a ratio is what was asked for. What is possible is asked

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/duplex-go/duplex/consumer"
 )
 
 // What all arms have in common.
@@ -44,6 +46,10 @@ const (
 
 	takeover kind = "takeover"
 
+	failed  kind = "failed" // consume, and some handlers fail
+	hops    kind = "hops"   // all of them do
+	waiting kind = "waiting"
+
 	footprintWork      kind = "keys at work"
 	footprintWait      kind = "keys that wait"
 	footprintPartition kind = "partitions"
@@ -61,6 +67,11 @@ type workload struct {
 	Keys   int           `json:"keys,omitempty"`
 	Work   time.Duration `json:"work,omitempty"`
 	Flight int           `json:"flight,omitempty"`
+	// Of those with failures: how long a failed record waits, or that it is dead at
+	// once.
+	Delay    time.Duration     `json:"delay,omitempty"`
+	Dead     bool              `json:"dead,omitempty"`
+	Ordering consumer.Ordering `json:"ordering,omitempty"`
 	// Rounds that count are at most so many, where it is not 0.
 	Rounds int `json:"rounds,omitempty"`
 }
@@ -86,6 +97,8 @@ func (w workload) arms() []arm {
 	switch {
 	case w.Kind == takeover:
 		return []arm{armKgo, armDuplex}
+	case w.failsSome():
+		return w.failureArms()
 	case w.Kind != keyed:
 		return []arm{armKgo, armDuplex, armControl}
 	case w.Work == 0:
