@@ -37,7 +37,7 @@ func fails(value []byte, percent int) bool {
 }
 
 // errFailing is what their handlers return.
-var errFailing = errors.New("the service that was asked does not answer") //nolint:gochecknoglobals // a constant
+var errFailing = errors.New("the service that was asked does not answer")
 
 // outcome is what became of the records of a run with failures. The last four are
 // found by the parent.
@@ -92,6 +92,15 @@ func (f *failing) remember() {
 	}
 }
 
+// ranBefore notes that a record ran, where that is remembered.
+func (f *failing) ranBefore(partition int32, offset int64) bool {
+	if f.seen == nil {
+		return false
+	}
+	bit := uint32(1) << (offset % 32)
+	return f.seen[partition][offset/32].Or(bit)&bit != 0
+}
+
 // first is the handler of a record that was not tried before.
 func (f *failing) first(partition int32, offset int64, value []byte) error {
 	if f.began.Load() == nil {
@@ -105,7 +114,7 @@ func (f *failing) first(partition int32, offset int64, value []byte) error {
 	if fails(value, f.percent) {
 		err = errFailing
 	}
-	if f.seen != nil && f.seen[partition][offset/32].Or(1<<(offset%32))&(1<<(offset%32)) != 0 {
+	if f.ranBefore(partition, offset) {
 		f.again.Add(1)
 		return err
 	}

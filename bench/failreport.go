@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"runtime"
 	"runtime/debug"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -22,7 +23,7 @@ func failureSettings() []string {
 	return []string{
 		"records/s: records of the source that were handled, or had failed and were acknowledged in their next topic, from the first record to the last",
 		"failing: a failed record is handled on its retry; Delay stands in the JSON, and retried in time is how many of the retries were within what is measured",
-		"duplex: ByKey, commits every " + commitEvery.String() + ", fetches of at most " + fmt.Sprint(fetchMax>>20) + " MiB; dlq.Policy with one delay, or dlq.NoRetry with MaxDeadRatio 1 for dead letters",
+		"duplex: ByKey, commits every " + commitEvery.String() + ", fetches of at most " + strconv.Itoa(fetchMax>>20) + " MiB; dlq.Policy with one delay, or dlq.NoRetry with MaxDeadRatio 1 for dead letters",
 		"kgo: on its poll goroutine; produces what fails, with as many bytes of headers, made once, linger " + linger.String() + ", idempotent, acks=all; " +
 			"commits every " + commitEvery.String() + ", after a flush; a second consumer waits for what is due. Both have kgo's own compression for what fails (snappy)",
 		"watermill: PoisonQueue around the handler, idempotent, acks=all, read_committed, else as it is; no Retry middleware, which waits with the partition standing still",

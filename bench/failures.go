@@ -143,7 +143,8 @@ func (b *bench) prepareFailing(ctx context.Context, w workload) (prepared, error
 		if err != nil {
 			return r, err
 		}
-		return r, b.cluster.judge(ctx, s, &r, want)
+		err = b.cluster.judge(ctx, s, &r, want)
+		return r, err
 	}}, nil
 }
 

@@ -163,7 +163,8 @@ func (v *subject) steady(ctx context.Context) (loaded int, err error) {
 	same := 0
 	err = v.wait(ctx, "changes of what is loaded", func() int {
 		n := v.sum(func(p duplex.PartitionStatus) int { return p.Loaded })
-		if same++; n != loaded {
+		same++
+		if n != loaded {
 			loaded, same = n, 0
 		}
 		return max(0, looks-same)

@@ -42,7 +42,7 @@ func failWatermill(ctx context.Context, s spec, f *failing) (err error) {
 	}
 	var moved atomic.Int64
 	router.AddMiddleware(poisoned(&moved), poison)
-	router.AddConsumerHandler("bench", s.Topic, subscriber, func(m *message.Message) error {
+	router.AddConsumerHandler("bench", s.Topic, subscriber, func(m *message.Message) error { //nolint:contextcheck // it has its own, m.Context()
 		partition, at := kafka.MessagePartitionFromCtx(m.Context())
 		offset, there := kafka.MessagePartitionOffsetFromCtx(m.Context())
 		if !at || !there {
