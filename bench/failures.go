@@ -21,7 +21,7 @@ func failureWorkloads() []workload {
 		{Name: "failing, work 1 ms × 64", Kind: failed, Bytes: 100, Records: 300_000, Keys: keys, Work: time.Millisecond, Flight: 64, Delay: delay, Rounds: 3},
 		{Name: "hops to a retry topic", Kind: hops, Bytes: 100, Records: 500_000, Keys: keys, Delay: time.Hour},
 		{Name: "hops to the dead-letter queue", Kind: hops, Bytes: 100, Records: 500_000, Keys: keys, Dead: true},
-		{Name: "dead letters", Kind: failed, Bytes: 100, Records: 300_000, Keys: keys, Dead: true, Rounds: 2},
+		{Name: "dead letters", Kind: failed, Bytes: 100, Records: 600_000, Keys: keys, Dead: true, Rounds: 2},
 	}
 }
 
