@@ -24,8 +24,14 @@ func (a *assignment) meta() commitmeta.Meta {
 		if !l.failed() {
 			continue
 		}
+		due := l.due
+		if l.publish != nil { // if that does not happen, it is to wait all the same
+			if due = 0; !l.publish.Due.IsZero() {
+				due = l.publish.Due.UnixNano()
+			}
+		}
 		for i := range int(l.together) {
-			m.Heads = append(m.Heads, commitmeta.Head{Offset: l.at(i).record.Offset, Attempt: int(l.attempt) - 1, Due: milli(l.due)})
+			m.Heads = append(m.Heads, commitmeta.Head{Offset: l.at(i).record.Offset, Attempt: int(l.attempt) - 1, Due: milli(due)})
 		}
 	}
 	m.Heads = append(m.Heads, a.heads...) // they are still to be run again

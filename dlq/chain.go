@@ -271,7 +271,7 @@ func (c *chain) hop(r *kgo.Record, s *source, j journey, f *failure.Failure, at 
 	} else {
 		to.Headers = carryError(to.Headers, r.Headers)
 	}
-	return failure.PublishFirst(&failure.Hop{Record: to, Kind: kind})
+	return failure.PublishFirst(&failure.Hop{Record: to, Kind: kind, Due: at})
 }
 
 // tierFor is the number of the retry topic with the longest delay that is not longer

@@ -98,6 +98,8 @@ type Hop struct {
 	// Record names exactly the topic and partition that it goes to.
 	Record *kgo.Record
 	Kind   HopKind
+	// Due is when the record is to run again; the zero time if it is not.
+	Due time.Time
 	// Reason and Fingerprint are those of a dead letter.
 	Reason, Fingerprint string
 }
