@@ -56,7 +56,8 @@ type assignment struct {
 	watched   bool // see watch.go
 	running   int  // turns at work
 	waiting   int  // lanes in the timers, and those that something is published for
-	hops      int  // publishes under way
+	hops      int  // publishes under way, those of flights included
+	flights   flights
 
 	// since is when the head of the queue came to stand there, for batches;
 	// queueTimer is when a timer looks at it again, zero without one.
@@ -231,10 +232,8 @@ func (a *assignment) enter(w *worker) bool {
 	w.turn.visit = a.now
 	found := a.begin(w)
 	a.schedule()
-	publish := w.publish
-	w.publish = nil
 	a.mu.Unlock()
-	a.engine.publish(publish)
+	a.engine.send(w)
 	return found
 }
 
@@ -253,10 +252,8 @@ func (a *assignment) proceed(w *worker, stay bool) (found bool) {
 		found = a.begin(w)
 	}
 	a.schedule()
-	publish := w.publish
-	w.publish = nil
 	a.unlock()
-	a.engine.publish(publish)
+	a.engine.send(w)
 	return found
 }
 
@@ -358,16 +355,11 @@ func (a *assignment) finishedOne(it item) {
 // advance takes the head off a lane, which is finished, and has the one behind it
 // run. It reports whether nothing is left of the lane, and so it is gone.
 func (a *assignment) advance(l *lane) (gone bool) {
-	it, more := l.pop()
+	it, gone := a.pass(l)
 	a.finishedOne(it)
 	a.moved = a.now
 	a.relieve()
-	if more {
-		a.ready.push(l)
-		return false
-	}
-	a.lanes.remove(l)
-	return true
+	return gone
 }
 
 // relieve lets fetching go on once there is room: half of the share if it is

@@ -86,9 +86,7 @@ func (b *batchResult) over(i int, it item) bool {
 		a.finishedOne(it)
 		return true
 	}
-	l := a.newLane(b.worker, it, 0, false) // nobody waits for it
-	l.attempt, l.lastErr = b.turn.attempts[i]+1, err
-	a.hop(b.worker, l, publish)
+	b.worker.flights = append(b.worker.flights, a.fly(it, b.turn.attempts[i], publish, err))
 	return true
 }
 

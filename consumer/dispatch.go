@@ -179,11 +179,30 @@ func (a *assignment) takeChunk(t *turn, n int) {
 		if n == 0 || a.queue.len() == 0 || (a.ordering == ByPartition && a.lanes.n > 0) || (a.chained && a.queueWaits()) {
 			return
 		}
-		if _, _, diverted := a.divert(); !diverted {
+		if run := a.free(n); run > 0 {
+			t.queue.push(a.queue.pop(run))
+			n -= run
+		} else if _, _, diverted := a.divert(); !diverted {
 			t.queue.push(a.queue.pop(1))
 			n--
 		}
 	}
+}
+
+// free is how many records at the head of the queue, at most n and of one slice, have
+// keys that no lane has.
+func (a *assignment) free(n int) int {
+	if a.chained || len(a.heads) > 0 {
+		return 0 // each is to be looked at
+	}
+	records := a.queue.slices[a.queue.first].records
+	records = records[:min(n, len(records))]
+	for i, r := range records {
+		if key, keyed := a.ordering.keyOf(r); keyed && a.lanes.byKey[key] != nil {
+			return i
+		}
+	}
+	return len(records)
 }
 
 // divert takes the first record off the queue if it may not run now: because its

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -49,6 +50,7 @@ type engine struct {
 	recreated  recreated
 	regain     regain
 	followed   followed
+	landings   landings
 	background sync.WaitGroup
 
 	// mu guards the two tables; it is never held while an assignment's mutex
@@ -86,7 +88,7 @@ func newEngine(cfg Config, found found, counts *counts, pauses *pauses, told *te
 		routes:  make(map[string]*route, len(cfg.Handlers)),
 		handoff: newHandoff(),
 		open:    map[string]map[int32]*assignment{}, ghosts: map[place]*assignment{},
-		fatal: make(chan error, 1), followed: newFollowed(), ready: make(chan struct{}),
+		fatal: make(chan error, 1), followed: newFollowed(), landings: newLandings(), ready: make(chan struct{}),
 	}
 	for _, h := range cfg.Handlers {
 		r := &route{source: h.topic, single: wrap(h.single, cfg.Middleware), batch: h.batch}
@@ -186,7 +188,8 @@ func (e *engine) options() []kgo.Opt {
 		kgo.OnOffsetsFetched(e.onOffsetsFetched),
 	}
 	if e.chain != nil {
-		opts = append(opts, kgo.ProducerBatchMaxBytesFn(e.batchBytes))
+		// How much is under way is bounded by what is loaded (mostFlights).
+		opts = append(opts, kgo.ProducerBatchMaxBytesFn(e.batchBytes), kgo.MaxBufferedRecords(math.MaxInt32))
 	}
 	if e.cfg.Protocol == KIP848 {
 		opts = append(opts, kgo.ServerSideBalancer()) // "uniform", which is sticky
@@ -218,6 +221,7 @@ func (e *engine) run(ctx context.Context) error {
 	loops.Go(func() { e.fence.run(live) })
 	loops.Go(func() { e.watchdog(live) })
 	loops.Go(func() { e.follow(live) })
+	loops.Go(func() { e.land(live) })
 	var failure error
 	select {
 	case <-ctx.Done():

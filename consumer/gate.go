@@ -42,7 +42,7 @@ func (a *assignment) gateOpen() bool {
 	ahead := offset - a.ledger.Watermark()
 	open := a.loaded - a.queue.len()
 	switch {
-	case a.waiting >= maxWaiting, ahead >= a.engine.cfg.MaxSpan:
+	case a.waiting >= maxWaiting, a.flights.n >= mostFlights, ahead >= a.engine.cfg.MaxSpan:
 		return false
 	case ahead <= freeSpan || open <= freeOpen:
 		a.gate.closed, a.gate.displaced = false, false

@@ -3,6 +3,7 @@ package consumer
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -53,10 +54,10 @@ func (e *engine) consult(t *turn) {
 	case a.handler.batch != nil:
 		e.consultOnBatch(t)
 	case t.inPlace:
-		if t.ended > 0 {
-			e.chain.Handled(a.handler.source, t.ended)
+		if handled := t.ended - t.flown; handled > 0 {
+			e.chain.Handled(a.handler.source, handled)
 		}
-		if t.err != nil {
+		if t.err != nil && !t.consulted {
 			e.consultOn(t, 0, t.at(t.ended), 1, t.err)
 		}
 	default:
@@ -65,6 +66,34 @@ func (e *engine) consult(t *turn) {
 			e.chain.Handled(a.handler.source, 1)
 		}
 	}
+}
+
+// flyOn asks the policy about the record that a chunk is at, which failed. It reports
+// whether the chunk goes on behind it.
+func (e *engine) flyOn(t *turn, r *kgo.Record) bool {
+	if e.chain == nil {
+		return false
+	}
+	a, v := t.assignment, duplex.VerdictOf(t.err)
+	if v.Kind == duplex.VerdictDrop {
+		return false
+	}
+	e.consultOn(t, 0, r, 1, t.err)
+	t.consulted = true
+	step := t.steps[0]
+	if step.Kind() != failure.Publish || step.Hop().Ordered {
+		return false
+	}
+	f := a.detach(t, step.Hop())
+	if f == nil {
+		return false
+	}
+	e.countFailed(v, 1)
+	e.logMoved(a, r, 1, step.Hop(), t.err)
+	e.launch(f)
+	clear(t.steps)
+	t.err, t.consulted = nil, false
+	return true
 }
 
 func (e *engine) consultOnBatch(t *turn) {
@@ -122,7 +151,11 @@ func (a *assignment) movedOn(w *worker, l *lane, step failure.Step) {
 	l.moves = false
 	switch step.Kind() {
 	case failure.Publish:
-		a.hop(w, l, step.Hop())
+		it, gone := a.pass(l)
+		w.flights = append(w.flights, a.fly(it, l.attempt-1, step.Hop(), nil))
+		if gone {
+			w.spare = l
+		}
 	case failure.Again:
 		l.due = step.At().UnixNano()
 		a.putOff(l)
@@ -156,6 +189,20 @@ func (a *assignment) publishes(l *lane) {
 	}
 	a.waiting++
 	a.hops++
+}
+
+// send publishes what a worker has to. No lock is held.
+func (e *engine) send(w *worker) {
+	if len(w.publish) > 0 {
+		publish := w.publish
+		w.publish = nil
+		e.publish(publish)
+	}
+	if len(w.flights) > 0 {
+		e.launch(w.flights...)
+		clear(w.flights)
+		w.flights = w.flights[:0]
+	}
 }
 
 // publish hands what lanes have to publish to the client. No lock is held.
@@ -203,14 +250,18 @@ func (a *assignment) published(l *lane, err error) {
 		e.hopped(h, time.Duration(a.now-l.began))
 		a.advance(l)
 	case smaller != nil:
-		e.log.Warn("what has to be published for a failed record is too large for its topic, leaving out some of it",
-			zap.String("topic", a.topic), zap.Int32("partition", a.partition), zap.Int64("offset", l.head.record.Offset), zap.String("to", h.Record.Topic))
+		a.logSmaller(l)
 		l.publish, l.due = smaller, 0
 		a.putOff(l) // due at once
 	default:
 		a.hopFailed(l, err)
 	}
 	a.schedule()
+}
+
+func (a *assignment) logSmaller(l *lane) {
+	a.engine.log.Warn("what has to be published for a failed record is too large for its topic, leaving out some of it",
+		zap.String("topic", a.topic), zap.Int32("partition", a.partition), zap.Int64("offset", l.head.record.Offset), zap.String("to", l.publish.Record.Topic))
 }
 
 // hopped counts a hop that was acknowledged.
@@ -244,9 +295,10 @@ func (a *assignment) hopFailed(l *lane, err error) {
 		zap.String("to", to), zap.Uint8("tries", l.tries), zap.Error(err))
 }
 
-// stuckHop is the first lane whose publish does not succeed, nil if there is none.
+// stuckHop says what a publish that does not succeed is about, "" if there is none.
 // The mutex is held.
-func (a *assignment) stuckHop(now int64) (first *lane) {
+func (a *assignment) stuckHop(now int64) string {
+	var first *lane
 	for l := a.lanes.first; l != nil; l = l.next {
 		if l.publish == nil || (l.tries == 0 && now-l.began < slowHop) {
 			continue
@@ -255,5 +307,16 @@ func (a *assignment) stuckHop(now int64) (first *lane) {
 			first = l
 		}
 	}
-	return first
+	says := func(r *kgo.Record, h *failure.Hop) string {
+		return fmt.Sprintf("%s/%d: offset %d waits for what is published for it to %s", a.topic, a.partition, r.Offset, h.Record.Topic)
+	}
+	switch f := a.flights.first; {
+	case first != nil && first.tries > 0:
+		return fmt.Sprintf("%s, which failed %d times: %v", says(first.head.record, first.publish), first.tries, first.lastErr)
+	case first != nil:
+		return says(first.head.record, first.publish)
+	case f != nil && now-f.began >= slowHop:
+		return says(f.item.record, f.hop)
+	}
+	return ""
 }

@@ -105,11 +105,7 @@ func (a *assignment) status() (duplex.PartitionStatus, duplex.Problem) {
 	if failed != nil {
 		p.Attempt, p.RetryAt, p.LastError = int(failed.attempt), failed.retryAt(), failed.lastErr.Error()
 	}
-	if l := a.stuckHop(now); l != nil {
-		detail := fmt.Sprintf("%s/%d: offset %d waits for what is published for it to %s", a.topic, a.partition, l.head.record.Offset, l.publish.Record.Topic)
-		if l.tries > 0 {
-			detail += fmt.Sprintf(", which failed %d times: %v", l.tries, l.lastErr)
-		}
+	if detail := a.stuckHop(now); detail != "" {
 		return p, duplex.Problem{Code: duplex.StatusDLQUnavailable, Detail: detail}
 	}
 	if a.halts.Load()&haltPaused != 0 {

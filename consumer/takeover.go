@@ -10,6 +10,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/duplex-go/duplex/internal/commitmeta"
+	"github.com/duplex-go/duplex/internal/failure"
 )
 
 // What stands beside a committed offset lets the next owner of a partition go on
@@ -25,18 +26,30 @@ func (a *assignment) meta() commitmeta.Meta {
 			continue
 		}
 		due := l.due
-		if l.publish != nil { // if that does not happen, it is to wait all the same
-			if due = 0; !l.publish.Due.IsZero() {
-				due = l.publish.Due.UnixNano()
-			}
+		if l.publish != nil {
+			due = dueOf(l.publish)
 		}
 		for i := range int(l.together) {
 			m.Heads = append(m.Heads, commitmeta.Head{Offset: l.at(i).record.Offset, Attempt: int(l.attempt) - 1, Due: milli(due)})
 		}
 	}
+	for f := a.flights.first; f != nil && len(m.Heads) < maxWaiting; f = f.next {
+		if f.cause != nil {
+			m.Heads = append(m.Heads, commitmeta.Head{Offset: f.item.record.Offset, Attempt: int(f.attempt), Due: milli(dueOf(f.hop))})
+		}
+	}
 	m.Heads = append(m.Heads, a.heads...) // they are still to be run again
 	slices.SortFunc(m.Heads, func(a, b commitmeta.Head) int { return cmp.Compare(a.Offset, b.Offset) })
 	return m
+}
+
+// dueOf is when the record of a hop runs again if that does not happen: it is to wait
+// all the same.
+func dueOf(h *failure.Hop) int64 {
+	if h.Due.IsZero() {
+		return 0
+	}
+	return h.Due.UnixNano()
 }
 
 // milli rounds up: nothing runs early with the next owner.

@@ -35,6 +35,10 @@ type turn struct {
 	word    atomic.Uint64
 	settled int
 	ended   int
+	// flown of those that ended failed, and left the chunk.
+	flown int
+	// consulted is set when the policy was asked about err.
+	consulted bool
 	// seen is the word at the last look, seenAt when it was first so.
 	seen   uint64
 	seenAt int64
@@ -54,7 +58,7 @@ type turn struct {
 func (t *turn) reset(a *assignment) {
 	t.assignment, t.lane, t.err, t.failed, t.steps, t.after = a, nil, nil, nil, nil, nil
 	t.lanes = t.lanes[:0]
-	t.settled, t.ended, t.size = 0, 0, 0
+	t.settled, t.ended, t.flown, t.size, t.consulted = 0, 0, 0, 0, false
 }
 
 // found reports whether it has anything to run.
@@ -181,7 +185,10 @@ func (e *engine) runPiece(t *turn, records []*kgo.Record, contexts []recordConte
 		}
 		contexts[i] = recordContext{assignment: a, record: r, attempt: 1}
 		if t.err = e.call(&contexts[i], a.handler.single); t.err != nil {
-			return false
+			if !e.flyOn(t, r) {
+				return false
+			}
+			continue
 		}
 		t.ended++
 	}

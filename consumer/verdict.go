@@ -16,7 +16,7 @@ import (
 func (e *engine) judgeChunk(a *assignment, w *worker) {
 	t := &w.turn
 	a.settleTo(t, t.ended)
-	e.counts.handled.Add(int64(t.ended))
+	e.counts.handled.Add(int64(t.ended - t.flown))
 	if t.err != nil {
 		it := t.queue.popOne()
 		key, keyed := a.ordering.keyOf(it.record)
@@ -46,10 +46,16 @@ func (e *engine) judge(w *worker, l *lane) {
 // done has the head of a lane, which is done with, counted as finished, once what
 // there is to publish for it is.
 func (a *assignment) done(w *worker, l *lane, publish *failure.Hop) {
-	switch {
-	case publish != nil:
-		a.hop(w, l, publish)
-	case a.advance(l):
+	gone := false
+	if publish == nil {
+		gone = a.advance(l)
+	} else {
+		attempt := l.attempt
+		var it item
+		it, gone = a.pass(l)
+		w.flights = append(w.flights, a.fly(it, attempt, publish, nil))
+	}
+	if gone {
 		w.spare = l
 	}
 }
@@ -64,8 +70,17 @@ func (e *engine) failed(w *worker, l *lane, step failure.Step, v duplex.Verdict)
 	case failure.Publish:
 		e.countFailed(v, 1)
 		e.logMoved(a, l.head.record, l.attempt, step.Hop(), err)
-		l.attempt, l.lastErr = l.attempt+1, err
-		a.hop(w, l, step.Hop())
+		if step.Hop().Ordered {
+			l.attempt, l.lastErr = l.attempt+1, err
+			a.hop(w, l, step.Hop())
+			return
+		}
+		attempt := l.attempt
+		it, gone := a.pass(l)
+		w.flights = append(w.flights, a.fly(it, attempt, step.Hop(), err))
+		if gone {
+			w.spare = l
+		}
 	default:
 		e.tryAgain(l, e.runAt(l.attempt, step, v), v, err)
 		e.logFailure(l, 1, v)

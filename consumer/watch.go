@@ -110,7 +110,8 @@ func (a *assignment) look() (kept, isNew bool) {
 		}
 		return true, true
 	}
-	if a.ordering == ByPartition || !t.cut(at) {
+	between := t.settled >= int(at&wordField) // the record that it was at has left the chunk
+	if a.ordering == ByPartition || between || !t.cut(at) {
 		return true, false
 	}
 	a.cutBehind(t)
@@ -122,7 +123,7 @@ func (a *assignment) look() (kept, isNew bool) {
 // chunk back.
 func (a *assignment) cutBehind(t *turn) {
 	a.settle()
-	a.engine.counts.handled.Add(int64(t.settled))
+	a.engine.counts.handled.Add(int64(t.settled - t.flown))
 	it := t.queue.popOne()
 	key, keyed := a.ordering.keyOf(it.record)
 	t.lane = a.newLane(nil, it, key, keyed)

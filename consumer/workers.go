@@ -45,6 +45,7 @@ type worker struct {
 	spare    *lane           // of a key that is done
 	contexts []recordContext // that are not in use yet
 	publish  []*lane         // to publish for, once the assignment is unlocked
+	flights  []*flight       // to launch then
 }
 
 // rest lets go of what the worker had, so that an idle one keeps no records.

@@ -10,6 +10,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/duplex-go/duplex"
+	"github.com/duplex-go/duplex/internal/failure"
 )
 
 // beside is what is known of the topics beside the sources.
@@ -39,14 +40,21 @@ func (b *beside) of(topic string) besideTopic {
 	return b.is[topic]
 }
 
-// record is r on its way to a topic beside its own: in the partition of the same
-// number, as far as there is one.
-func (b *beside) record(topic string, r *kgo.Record) *kgo.Record {
+// hop takes r to a topic beside its own: to the partition of the same number, as far as
+// there is one.
+func (b *beside) hop(topic string, r *kgo.Record, headers []kgo.RecordHeader) *failure.Hop {
 	p := r.Partition
 	if n := b.of(topic).partitions; n > 0 {
 		p %= n
 	}
-	return &kgo.Record{Topic: topic, Partition: p, Key: r.Key, Value: r.Value}
+	var both struct { // there may be many
+		hop    failure.Hop
+		record kgo.Record
+	}
+	h := &both
+	h.record = kgo.Record{Topic: topic, Partition: p, Key: r.Key, Value: r.Value, Headers: headers}
+	h.hop.Record = &h.record
+	return &h.hop
 }
 
 // written counts the dead letters that were written since the consumer was started,

@@ -83,6 +83,9 @@ func (b *breaker) recovered(r *kgo.Record) bool {
 // hold is called for a record that would be dead. It reports when it is to run again
 // instead, and false if it is to be dead.
 func (b *breaker) hold(r *kgo.Record, now time.Time) (at time.Time, held, opened bool) {
+	if b.ratio >= 1 {
+		return time.Time{}, false, false
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.add(1)

@@ -32,6 +32,12 @@ type source struct {
 	topic   string
 	policy  Policy
 	breaker breaker
+	dead    string   // its topics
+	retry   []string // by tier
+	// group and name are the values of headers that all of its failures have.
+	group, name []byte
+
+	fingerprints fingerprints
 }
 
 func newChain(env failure.Env) *chain {
@@ -42,6 +48,12 @@ func newChain(env failure.Env) *chain {
 func (c *chain) add(topic string, p Policy) *source {
 	s := &source{topic: topic, policy: p.of(topic)}
 	s.breaker.ratio = s.policy.MaxDeadRatio
+	s.fingerprints.by = s.policy.Fingerprinter
+	s.group, s.name = []byte(c.env.Group), []byte(topic)
+	s.dead = DeadTopic(c.env.Group, topic)
+	for i := range s.policy.Delays {
+		s.retry = append(s.retry, RetryTopic(c.env.Group, topic, i+1))
+	}
 	c.sources[topic] = s
 	return s
 }
@@ -166,7 +178,9 @@ func (c *chain) Failed(f failure.Failure) failure.Step {
 		}
 	}
 	if reason != "" {
-		return failure.PublishFirst(c.dead(s, f.Record, j, c.describe(f, j, reason)))
+		h := c.dead(s, f.Record, j, c.describe(f, j, reason))
+		h.Ordered = s.policy.KeepOrder && f.Ordered
+		return failure.PublishFirst(h)
 	}
 	wait := f.Verdict.After
 	if wait == 0 {
@@ -263,15 +277,18 @@ func (c *chain) hop(r *kgo.Record, s *source, j journey, f *failure.Failure, at 
 	if s.policy.Delays[n-1] < wait {
 		j.due = at
 	}
-	to := c.beside.record(RetryTopic(c.env.Group, s.topic, n), r)
-	to.Headers = j.headers(theirs(r.Headers, 20))
-	to.Headers = append(to.Headers, text(HeaderGroup, c.env.Group), text(HeaderHandler, s.topic))
+	w := newWriter(r)
+	w.journey(j)
+	w.word(HeaderGroup, s.group)
+	w.word(HeaderHandler, s.name)
 	if f != nil {
-		to.Headers = c.describe(*f, j, "").headers(to.Headers)
+		w.lastError(c.describe(*f, j, ""))
 	} else {
-		to.Headers = carryError(to.Headers, r.Headers)
+		w.carryError(r.Headers)
 	}
-	return failure.PublishFirst(&failure.Hop{Record: to, Kind: kind, Due: at})
+	h := c.beside.hop(s.retry[n-1], r, w.headers)
+	h.Kind, h.Due = kind, at
+	return failure.PublishFirst(h)
 }
 
 // tierFor is the number of the retry topic with the longest delay that is not longer
@@ -298,18 +315,22 @@ func (c *chain) badControl(r *kgo.Record, t tier, why error) failure.Step {
 
 // dead is r on its way to the dead-letter queue.
 func (c *chain) dead(s *source, r *kgo.Record, j journey, f Failure) *failure.Hop {
-	f.Fingerprint = bounded(s.policy.Fingerprinter.Fingerprint(f), maxFingerprint)
+	f.Fingerprint = s.fingerprints.of(f)
 	if s.policy.OnDead != nil {
 		s.policy.OnDead(f)
 	}
-	to := c.beside.record(DeadTopic(c.env.Group, f.Handler), r)
+	w := newWriter(r)
 	j.due = time.Time{}
-	to.Headers = j.headers(theirs(r.Headers, 24))
-	to.Headers = append(to.Headers, text(HeaderGroup, f.Group), text(HeaderHandler, f.Handler), text(HeaderReason, string(f.Reason)))
-	to.Headers = f.headers(to.Headers)
-	to.Headers = append(to.Headers, text(HeaderFingerprint, f.Fingerprint))
+	w.journey(j)
+	w.word(HeaderGroup, s.group)
+	w.word(HeaderHandler, s.name)
+	w.text(HeaderReason, string(f.Reason))
+	w.lastError(f)
+	w.text(HeaderFingerprint, f.Fingerprint)
 	if f.Stack != "" {
-		to.Headers = append(to.Headers, text(HeaderErrorStack, f.Stack))
+		w.text(HeaderErrorStack, f.Stack)
 	}
-	return &failure.Hop{Record: to, Kind: failure.HopDead, Reason: string(f.Reason), Fingerprint: f.Fingerprint}
+	h := c.beside.hop(s.dead, r, w.headers)
+	h.Kind, h.Reason, h.Fingerprint = failure.HopDead, string(f.Reason), f.Fingerprint
+	return h
 }

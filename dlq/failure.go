@@ -2,7 +2,7 @@ package dlq
 
 import (
 	"errors"
-	"fmt"
+	"reflect"
 	"strings"
 	"time"
 
@@ -82,32 +82,11 @@ func split(message string) (words, stack string) {
 // words.
 func typeOf(err error) string {
 	for {
-		name := fmt.Sprintf("%T", err)
+		name := reflect.TypeOf(err).String()
 		cause := errors.Unwrap(err)
 		if cause == nil || (name != "*fmt.wrapError" && name != "*duplex.verdictError" && name != "*duplex.Error") {
 			return name
 		}
 		err = cause
 	}
-}
-
-// headers appends what is known of the last error.
-func (f Failure) headers(to []kgo.RecordHeader) []kgo.RecordHeader {
-	to = append(to, text(HeaderErrorType, f.ErrorType))
-	if f.ErrorCode != "" {
-		to = append(to, text(HeaderErrorCode, f.ErrorCode))
-	}
-	return append(to, text(HeaderErrorMessage, f.ErrorMessage), decimal(HeaderLastFailedAt, f.LastFailed.UnixMilli()))
-}
-
-// carryError keeps what is known of the last error when a record moves on without
-// having run.
-func carryError(to, from []kgo.RecordHeader) []kgo.RecordHeader {
-	for _, h := range from {
-		switch h.Key {
-		case HeaderErrorType, HeaderErrorCode, HeaderErrorMessage, HeaderLastFailedAt:
-			to = append(to, h)
-		}
-	}
-	return to
 }

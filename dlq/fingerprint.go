@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"regexp"
 	"strings"
+	"sync"
 )
 
 // Fingerprinter tells failures of one cause from those of others. What it returns
@@ -68,4 +69,40 @@ func topFrame(stack string) string {
 		}
 	}
 	return ""
+}
+
+// fingerprints are those of a source. Many of its failures say the same, and are not
+// looked at again.
+type fingerprints struct {
+	by Fingerprinter
+
+	mu    sync.RWMutex
+	known map[said]string
+}
+
+// said is what FingerprintV1 looks at, beside the group and the topic.
+type said struct{ kind, code, message, stack string }
+
+// mostKnown bounds what is remembered.
+const mostKnown = 256
+
+func (fs *fingerprints) of(f Failure) string {
+	if _, v1 := fs.by.(FingerprintV1); !v1 { // another may look at anything
+		return bounded(fs.by.Fingerprint(f), maxFingerprint)
+	}
+	what := said{f.ErrorType, f.ErrorCode, f.ErrorMessage, f.Stack}
+	fs.mu.RLock()
+	fingerprint, ok := fs.known[what]
+	fs.mu.RUnlock()
+	if ok {
+		return fingerprint
+	}
+	fingerprint = fs.by.Fingerprint(f)
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	if fs.known == nil || len(fs.known) >= mostKnown {
+		fs.known = make(map[said]string)
+	}
+	fs.known[what] = fingerprint
+	return fingerprint
 }

@@ -217,7 +217,9 @@ func (p *parser) topicID() (id [16]byte) {
 // bounded is text of at most so many bytes, without what is not UTF-8 and without
 // a character cut in two.
 func bounded(text string, most int) string {
-	text = strings.ToValidUTF8(text[:min(len(text), most+utf8.UTFMax)], "\uFFFD")
+	if text = text[:min(len(text), most+utf8.UTFMax)]; !utf8.ValidString(text) {
+		text = strings.ToValidUTF8(text, "\uFFFD")
+	}
 	if len(text) <= most {
 		return text
 	}
@@ -231,37 +233,102 @@ func bounded(text string, most int) string {
 // idOf names a record for life. The topic's ID is in it because a topic that is
 // created again has the same offsets.
 func idOf(o Origin, group string) string {
-	return fmt.Sprintf("%s/%d/%d@%s#%s", o.Topic, o.Partition, o.Offset, group, base64.RawURLEncoding.EncodeToString(o.TopicID[:])[:6])
+	var room [128]byte
+	b := append(append(room[:0], o.Topic...), '/')
+	b = append(strconv.AppendInt(b, int64(o.Partition), 10), '/')
+	b = append(strconv.AppendInt(b, o.Offset, 10), '@')
+	b = append(append(b, group...), '#')
+	// The first five bytes are seven characters, of which six are wanted.
+	return string(base64.RawURLEncoding.AppendEncode(b, o.TopicID[:5])[:len(b)+6])
 }
 
-// headers appends what a record carries through the retry topics.
-func (j journey) headers(to []kgo.RecordHeader) []kgo.RecordHeader {
-	to = append(to, text(HeaderID, j.id), text(HeaderOriginTopic, j.origin.Topic))
+// writer writes headers behind others. Their values are parts of few buffers: there are
+// some twenty for each record.
+type writer struct {
+	headers []kgo.RecordHeader
+	buffer  []byte
+}
+
+// usually is how many of ours a record has at most, and how long their values are when
+// there is no stack.
+const usually, usualBytes = 18, 256
+
+// newWriter begins with the headers that are not ours.
+func newWriter(of *kgo.Record) *writer {
+	return &writer{theirs(of.Headers, usually), make([]byte, 0, usualBytes)}
+}
+
+func (w *writer) text(name, value string) {
+	n := len(w.buffer)
+	w.buffer = append(w.buffer, value...)
+	w.add(name, n)
+}
+
+// word writes a value that is the same for many records, and kept.
+func (w *writer) word(name string, value []byte) {
+	w.headers = append(w.headers, kgo.RecordHeader{Key: name, Value: value})
+}
+
+func (w *writer) decimal(name string, value int64) {
+	n := len(w.buffer)
+	w.buffer = strconv.AppendInt(w.buffer, value, 10)
+	w.add(name, n)
+}
+
+func (w *writer) topicID(name string, id [16]byte) {
+	n := len(w.buffer)
+	w.buffer = base64.RawURLEncoding.AppendEncode(w.buffer, id[:])
+	w.add(name, n)
+}
+
+// add has what the buffer has from n on be a header's value.
+func (w *writer) add(name string, n int) {
+	w.headers = append(w.headers, kgo.RecordHeader{Key: name, Value: w.buffer[n:len(w.buffer):len(w.buffer)]})
+}
+
+// journey writes what a record carries through the retry topics.
+func (w *writer) journey(j journey) {
+	w.text(HeaderID, j.id)
+	w.text(HeaderOriginTopic, j.origin.Topic)
 	if j.origin.TopicID != [16]byte{} {
-		to = append(to, text(HeaderOriginTopicID, base64.RawURLEncoding.EncodeToString(j.origin.TopicID[:])))
+		w.topicID(HeaderOriginTopicID, j.origin.TopicID)
 	}
-	to = append(to, decimal(HeaderOriginPartition, int64(j.origin.Partition)), decimal(HeaderOriginOffset, j.origin.Offset),
-		decimal(HeaderOriginTimestamp, max(j.origin.Timestamp.UnixMilli(), 0)), decimal(HeaderAttempt, int64(j.attempts)))
+	w.decimal(HeaderOriginPartition, int64(j.origin.Partition))
+	w.decimal(HeaderOriginOffset, j.origin.Offset)
+	w.decimal(HeaderOriginTimestamp, max(j.origin.Timestamp.UnixMilli(), 0))
+	w.decimal(HeaderAttempt, int64(j.attempts))
 	if !j.first.IsZero() { // it was only snoozed so far
-		to = append(to, decimal(HeaderFirstFailedAt, j.first.UnixMilli()))
+		w.decimal(HeaderFirstFailedAt, j.first.UnixMilli())
 	}
-	to = append(to, decimal(HeaderGeneration, int64(j.generation)))
+	w.decimal(HeaderGeneration, int64(j.generation))
 	if !j.due.IsZero() {
-		to = append(to, decimal(HeaderDue, j.due.UnixMilli()))
+		w.decimal(HeaderDue, j.due.UnixMilli())
 	}
 	if j.redriveID != "" {
-		to = append(to, text(HeaderRedriveID, j.redriveID))
+		w.text(HeaderRedriveID, j.redriveID)
 	}
 	if j.editOf != "" {
-		to = append(to, text(HeaderEditOf, j.editOf))
+		w.text(HeaderEditOf, j.editOf)
 	}
-	return to
 }
 
-func text(name, value string) kgo.RecordHeader {
-	return kgo.RecordHeader{Key: name, Value: []byte(value)}
+// lastError writes what is known of the last error.
+func (w *writer) lastError(f Failure) {
+	w.text(HeaderErrorType, f.ErrorType)
+	if f.ErrorCode != "" {
+		w.text(HeaderErrorCode, f.ErrorCode)
+	}
+	w.text(HeaderErrorMessage, f.ErrorMessage)
+	w.decimal(HeaderLastFailedAt, f.LastFailed.UnixMilli())
 }
 
-func decimal(name string, n int64) kgo.RecordHeader {
-	return kgo.RecordHeader{Key: name, Value: strconv.AppendInt(nil, n, 10)}
+// carryError keeps what is known of the last error when a record moves on without
+// having run.
+func (w *writer) carryError(from []kgo.RecordHeader) {
+	for _, h := range from {
+		switch h.Key {
+		case HeaderErrorType, HeaderErrorCode, HeaderErrorMessage, HeaderLastFailedAt:
+			w.headers = append(w.headers, h)
+		}
+	}
 }

@@ -22,13 +22,14 @@ func (c *chain) Refused(h *failure.Hop) *failure.Hop {
 		return c.tooLargeToWait(r)
 	}
 	reason, _ := duplex.Header(r, HeaderReason)
-	smaller := *r
+	less, smaller := *h, *r
 	smaller.Headers = append([]kgo.RecordHeader(nil), r.Headers...)
 	message, _ := duplex.Header(r, HeaderErrorMessage)
 	if _, stack := duplex.Header(r, HeaderErrorStack); stack || len(message) > shortMessage {
 		duplex.DeleteHeader(&smaller, HeaderErrorStack)
 		duplex.SetHeader(&smaller, HeaderErrorMessage, bounded(message, shortMessage))
-		return &failure.Hop{Record: &smaller, Kind: h.Kind, Reason: h.Reason, Fingerprint: h.Fingerprint}
+		less.Record = &smaller
+		return &less
 	}
 	if r.Value == nil && len(theirs(r.Headers, 0)) == 0 && len(r.Key) <= maxWord {
 		return nil
@@ -39,7 +40,8 @@ func (c *chain) Refused(h *failure.Hop) *failure.Hop {
 	}
 	duplex.SetHeader(&smaller, HeaderReason, string(ReasonTooLarge))
 	duplex.SetHeader(&smaller, HeaderErrorMessage, bounded("a pointer only ("+reason+"): the value is at the origin. "+message, shortMessage))
-	return &failure.Hop{Record: &smaller, Kind: h.Kind, Reason: string(ReasonTooLarge), Fingerprint: h.Fingerprint}
+	less.Record, less.Reason = &smaller, string(ReasonTooLarge)
+	return &less
 }
 
 const shortMessage = 128

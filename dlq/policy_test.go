@@ -3,11 +3,14 @@ package dlq
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kgo"
 	"go.uber.org/zap"
 
 	"github.com/duplex-go/duplex"
@@ -126,4 +129,26 @@ func TestDeletedQueueIsSaid(t *testing.T) {
 	p.gone(wanted{name: DeadTopic("boards", "orders"), dead: true})
 	require.Contains(t, c.Problems()[0].Detail, "with 3 dead letters that this member had written")
 	require.Equal(t, duplex.StatusRetryDataLost, c.Problems()[0].Code)
+}
+
+// text is a header.
+func text(name, value string) kgo.RecordHeader {
+	return kgo.RecordHeader{Key: name, Value: []byte(value)}
+}
+
+// What was said before has the fingerprint that it had, and what is remembered is
+// bounded.
+func TestFingerprintsAreRemembered(t *testing.T) {
+	t.Parallel()
+	fs := fingerprints{by: FingerprintV1{}}
+	for i := range 2 * mostKnown {
+		for _, f := range []Failure{
+			{ErrorMessage: fmt.Sprint("word", strings.Repeat("x", i))}, {ErrorMessage: "same", ErrorCode: fmt.Sprint(i)},
+			{ErrorMessage: "same", Stack: "goroutine 1:\nmain.f(0x1)"}, {ErrorMessage: "same", ErrorType: "*app.Error"},
+		} {
+			require.Equal(t, FingerprintV1{}.Fingerprint(f), fs.of(f))
+			require.Equal(t, FingerprintV1{}.Fingerprint(f), fs.of(f))
+		}
+		require.LessOrEqual(t, len(fs.known), mostKnown)
+	}
 }

@@ -100,6 +100,8 @@ type Hop struct {
 	Kind   HopKind
 	// Due is when the record is to run again; the zero time if it is not.
 	Due time.Time
+	// Ordered says that later records of its key wait until it is acknowledged.
+	Ordered bool
 	// Reason and Fingerprint are those of a dead letter.
 	Reason, Fingerprint string
 }

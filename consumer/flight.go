@@ -1,0 +1,218 @@
+package consumer
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/duplex-go/duplex/internal/failure"
+)
+
+// A flight is a hop that no record waits for: those behind it run while it is under
+// way. Most are acknowledged at the first try, and those that are not get a lane of
+// their own, where they are tried again (hop.go).
+//
+//	chunk or lane ── failed ──► flight ── acknowledged ──► finished
+//	                              └────── refused ───────► lane, publishing
+type flight struct {
+	assignment *assignment
+	hop        *failure.Hop
+	item       item
+	attempt    int32 // the run that failed
+	cause      error // and why; nil if it did not
+	began      int64 // as the engine's clock has it
+	landed     error
+	end        func(error) // of its span
+	prev, next *flight     // of the assignment
+}
+
+// mostFlights bounds the flights of a partition: beyond it, nothing new starts.
+const mostFlights = 4096
+
+// flights are the flights of an assignment that have not landed, the first on top.
+type flights struct {
+	first, last *flight
+	n           int
+}
+
+func (fs *flights) add(f *flight) {
+	if fs.last == nil {
+		fs.first = f
+	} else {
+		fs.last.next, f.prev = f, fs.last
+	}
+	fs.last = f
+	fs.n++
+}
+
+func (fs *flights) remove(f *flight) {
+	if f.prev == nil {
+		fs.first = f.next
+	} else {
+		f.prev.next = f.next
+	}
+	if f.next == nil {
+		fs.last = f.prev
+	} else {
+		f.next.prev = f.prev
+	}
+	f.prev, f.next = nil, nil
+	fs.n--
+}
+
+// fly has h published for a record that is off its lane or chunk, by the worker, once
+// the assignment is unlocked.
+func (a *assignment) fly(it item, attempt int32, h *failure.Hop, cause error) *flight {
+	f := &flight{assignment: a, hop: h, item: it, attempt: attempt, cause: cause, began: a.engine.clock()}
+	a.flights.add(f)
+	a.hops++
+	return f
+}
+
+// launch hands flights to the client. No lock is held.
+func (e *engine) launch(fs ...*flight) {
+	for _, f := range fs {
+		f.end = e.telemetry.Hop(f.hop.Record)
+		e.client.TryProduce(context.Background(), f.hop.Record, func(_ *kgo.Record, err error) {
+			f.landed = err
+			e.landings.add(f)
+		})
+	}
+}
+
+// landings are flights that were acknowledged, or refused, and are not entered yet:
+// many at once, since each partition has a lock.
+type landings struct {
+	wanted chan struct{} // capacity 1
+
+	mu   sync.Mutex
+	list []*flight
+}
+
+func newLandings() landings { return landings{wanted: make(chan struct{}, 1)} }
+
+func (l *landings) add(f *flight) {
+	l.mu.Lock()
+	l.list = append(l.list, f)
+	first := len(l.list) == 1
+	l.mu.Unlock()
+	if first {
+		signal(l.wanted)
+	}
+}
+
+// land enters what has landed, until ctx ends.
+func (e *engine) land(ctx context.Context) {
+	var landed []*flight
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-e.landings.wanted:
+		}
+		e.landings.mu.Lock()
+		landed, e.landings.list = e.landings.list, landed[:0]
+		e.landings.mu.Unlock()
+		for rest := landed; len(rest) > 0; {
+			n := 1
+			for n < len(rest) && rest[n].assignment == rest[0].assignment {
+				n++
+			}
+			rest[0].assignment.land(rest[:n])
+			rest = rest[n:]
+		}
+		clear(landed)
+	}
+}
+
+// land enters flights of one assignment.
+func (a *assignment) land(landed []*flight) {
+	e := a.engine
+	for _, f := range landed {
+		f.end(f.landed)
+		switch {
+		case f.landed == nil:
+			e.chain.Published(f.hop)
+		case errors.Is(f.landed, kerr.MessageTooLarge):
+			if smaller := e.chain.Refused(f.hop); smaller != nil {
+				f.hop, f.landed = smaller, errSmaller
+			}
+		}
+	}
+	a.mu.Lock()
+	defer a.unlock()
+	a.now = e.clock()
+	for _, f := range landed {
+		a.hops--
+		a.flights.remove(f)
+		switch {
+		case a.closed: // whoever has the partition now does it again
+			if f.landed == nil {
+				e.counts.late.Add(1)
+			}
+		case f.landed == nil:
+			e.hopped(f.hop, time.Duration(a.now-f.began))
+			a.finishedOne(f.item)
+			a.moved = a.now
+		default:
+			a.refused(f)
+		}
+	}
+	if !a.closed {
+		a.relieve()
+	}
+	a.schedule()
+}
+
+// errSmaller has something smaller tried instead, at once.
+var errSmaller = errors.New("too large")
+
+// refused gives the record of a flight a lane, which tries again.
+func (a *assignment) refused(f *flight) {
+	l := a.newLane(nil, f.item, 0, false)
+	l.attempt, l.lastErr, l.began = f.attempt+1, f.cause, f.began
+	l.publish = f.hop
+	// The client wrote into the record.
+	r := f.hop.Record
+	f.hop.Record = &kgo.Record{Topic: r.Topic, Partition: r.Partition, Key: r.Key, Value: r.Value, Headers: r.Headers}
+	if f.landed == errSmaller { //nolint:errorlint // it is that very one
+		a.logSmaller(l)
+		a.putOff(l) // due at once
+		return
+	}
+	a.hopFailed(l, f.landed)
+}
+
+// detach takes the record that a chunk is at out of it, because its handler failed and
+// nobody waits for what is published for it. It returns nil if the chunk is not the
+// worker's any more. No lock is held.
+func (a *assignment) detach(t *turn, h *failure.Hop) *flight {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.closed || t.lane != nil {
+		return nil
+	}
+	a.now = a.engine.clock()
+	a.settleTo(t, t.ended)
+	f := a.fly(t.queue.popOne(), 1, h, t.err)
+	t.settled++
+	t.ended++
+	t.flown++
+	return f
+}
+
+// pass takes the head off a lane without its being finished, and has the one behind it
+// run. It reports whether nothing is left of the lane, and so it is gone.
+func (a *assignment) pass(l *lane) (it item, gone bool) {
+	it, more := l.pop()
+	if more {
+		a.ready.push(l)
+		return it, false
+	}
+	a.lanes.remove(l)
+	return it, true
+}
