@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
-	"net"
 	"os"
 	"os/signal"
 	"strings"
@@ -94,12 +93,10 @@ func runMemberProcess(text string) error {
 		Handlers:       []consumer.Handler{consumer.HandleRecord(s.Topic, m.handle)},
 		CommitInterval: commitInterval, SessionTimeout: sessionTimeout, RetryMax: s.RetryMax, MaxLoaded: s.MaxLoaded, MaxLoadedBytes: s.MaxBytes,
 	}
-	var dialer net.Dialer
-	var connect dial = dialer.DialContext
 	if s.Gate != "" {
-		connect = through(s.Gate)
+		cfg.Cluster.Dial = through(s.Gate)
 	}
-	cfg.Cluster.Dial = m.watchCommits(connect)
+	cfg.Cluster = m.watchCommits().Watch(cfg.Cluster)
 	if s.KIP848 {
 		cfg.Protocol = consumer.KIP848
 	}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/binary"
 	"net"
+	"slices"
+	"sync"
 
 	"github.com/twmb/franz-go/pkg/kbin"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -11,9 +13,25 @@ import (
 	"github.com/duplex-go/duplex"
 )
 
-// watchCommits returns c with connections that show every OffsetCommit request
-// to saw, before a broker gets it.
-func watchCommits(c duplex.Cluster, saw func(*kmsg.OffsetCommitRequest)) duplex.Cluster {
+// Wire sees the requests of a client on its connections, and their answers come. Its
+// functions are called by the goroutines that read and write a connection, which go
+// on when they return; those that are nil are not called. Answers to what is sent
+// before a function is set are not noticed.
+type Wire struct {
+	// Keys are the API keys of the requests to look at; the others pass unseen.
+	Keys []kmsg.Key
+	// Sends is called before the last byte of a request is written, so that no
+	// broker has it yet.
+	Sends func(kmsg.Request)
+	// Sent is called when all of a request is written.
+	Sent func(kmsg.Request)
+	// Answered is called when the beginning of an answer was read, which the client
+	// does not have yet.
+	Answered func(kmsg.Request)
+}
+
+// Watch returns c with connections that w sees. Those with encryption cannot be seen.
+func (w *Wire) Watch(c duplex.Cluster) duplex.Cluster {
 	dial := c.Dial
 	if dial == nil {
 		dial = (&net.Dialer{Timeout: c.DialTimeout}).DialContext
@@ -23,51 +41,125 @@ func watchCommits(c duplex.Cluster, saw func(*kmsg.OffsetCommitRequest)) duplex.
 		if err != nil {
 			return nil, err
 		}
-		return &watched{Conn: conn, saw: saw}, nil
+		return &watched{Conn: conn, wire: w, asked: map[int32]kmsg.Request{}}, nil
 	}
 	return c
 }
 
+// watchCommits returns c with connections that show every OffsetCommit request
+// to saw, before a broker gets it.
+func watchCommits(c duplex.Cluster, saw func(*kmsg.OffsetCommitRequest)) duplex.Cluster {
+	w := &Wire{Keys: []kmsg.Key{kmsg.OffsetCommit}, Sends: func(r kmsg.Request) {
+		if commit, is := r.(*kmsg.OffsetCommitRequest); is {
+			saw(commit)
+		}
+	}}
+	return w.Watch(c)
+}
+
 // watched is a connection whose requests are read along. Only one goroutine
-// writes to a connection of the Kafka client.
+// writes to a connection of the Kafka client, and only one reads.
 type watched struct {
 	net.Conn
-	saw     func(*kmsg.OffsetCommitRequest)
+	wire    *Wire
 	pending []byte // the beginning of a request
+
+	answer []byte // the beginning of an answer
+	rest   int    // what is to come of one whose beginning was seen
+
+	mu    sync.Mutex
+	asked map[int32]kmsg.Request // by correlation ID
 }
+
+const sizeBytes = 4
 
 // Write implements net.Conn.
 func (w *watched) Write(b []byte) (int, error) {
-	const sizeBytes = 4
 	w.pending = append(w.pending, b...)
+	var all []kmsg.Request
 	for len(w.pending) >= sizeBytes {
 		end := sizeBytes + int(binary.BigEndian.Uint32(w.pending))
 		if len(w.pending) < end {
 			break
 		}
-		if req := offsetCommit(w.pending[sizeBytes:end]); req != nil {
-			w.saw(req)
+		if correlation, req := w.wire.request(w.pending[sizeBytes:end]); req != nil {
+			all = append(all, req)
+			w.ask(correlation, req)
+			if w.wire.Sends != nil {
+				w.wire.Sends(req)
+			}
 		}
 		w.pending = w.pending[end:]
 	}
-	return w.Conn.Write(b)
+	n, err := w.Conn.Write(b)
+	if err == nil && w.wire.Sent != nil {
+		for _, req := range all {
+			w.wire.Sent(req)
+		}
+	}
+	return n, err
 }
 
-// offsetCommit decodes a request without its size, if it is one.
-func offsetCommit(frame []byte) *kmsg.OffsetCommitRequest {
-	req := kmsg.NewPtrOffsetCommitRequest()
-	r := kbin.Reader{Src: frame}
-	if r.Int16() != req.Key() {
-		return nil
+func (w *watched) ask(correlation int32, req kmsg.Request) {
+	if w.wire.Answered == nil {
+		return
 	}
-	req.SetVersion(r.Int16())
-	r.Int32() // correlation ID
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.asked[correlation] = req
+}
+
+func (w *watched) take(correlation int32) kmsg.Request {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	req := w.asked[correlation]
+	delete(w.asked, correlation)
+	return req
+}
+
+// Read implements net.Conn.
+func (w *watched) Read(b []byte) (int, error) {
+	n, err := w.Conn.Read(b)
+	if w.wire.Answered == nil {
+		return n, err
+	}
+	const head = 2 * sizeBytes // its size, and which request it is for
+	for left := b[:n]; len(left) > 0; {
+		if w.rest > 0 {
+			passed := min(w.rest, len(left))
+			w.rest, left = w.rest-passed, left[passed:]
+			continue
+		}
+		more := min(head-len(w.answer), len(left))
+		w.answer, left = append(w.answer, left[:more]...), left[more:]
+		if len(w.answer) < head {
+			break
+		}
+		if req := w.take(int32(binary.BigEndian.Uint32(w.answer[sizeBytes:]))); req != nil {
+			w.wire.Answered(req)
+		}
+		w.rest = int(binary.BigEndian.Uint32(w.answer)) - sizeBytes
+		w.answer = w.answer[:0]
+	}
+	return n, err
+}
+
+// request decodes a request without its size, if it is to be looked at.
+func (w *Wire) request(frame []byte) (correlation int32, req kmsg.Request) {
+	r := kbin.Reader{Src: frame}
+	key, version := r.Int16(), r.Int16()
+	if !slices.Contains(w.Keys, kmsg.Key(key)) {
+		return 0, nil
+	}
+	req = kmsg.RequestForKey(key)
+	req.SetVersion(version)
+	correlation = r.Int32()
 	r.NullableString()
 	if req.IsFlexible() {
 		kmsg.SkipTags(&r)
 	}
-	if r.Complete() != nil || req.ReadFrom(r.Src) != nil {
-		return nil
+	if r.Complete() != nil || req.ReadFrom(slices.Clone(r.Src)) != nil {
+		return 0, nil
 	}
-	return req
+	return correlation, req
 }
