@@ -444,14 +444,7 @@ func (g *group) events(prefix string) (all []hist.Event) {
 		if !strings.HasPrefix(filepath.Base(path), prefix) {
 			continue
 		}
-		text, err := os.ReadFile(path)
-		require.NoError(g.t, err)
-		for line := range strings.Lines(string(text)) {
-			var e hist.Event
-			if json.Unmarshal([]byte(line), &e) == nil { // the last line of one that was killed may be half
-				all = append(all, e)
-			}
-		}
+		all = append(all, readEvents(g.t, path)...)
 	}
 	return all
 }
