@@ -178,23 +178,11 @@ func (h *hopCase) remember(cl *kgo.Client) {
 func (h *hopCase) ended(cl *kgo.Client) {
 	h.t.Helper()
 	admin := kadm.NewClient(cl)
-	var last string
+	var missing string
 	require.Eventually(h.t, func() bool {
-		// In this order: what is committed was in the next topic before.
-		offsets, err := admin.FetchOffsets(h.t.Context(), h.group)
-		ends, endsErr := admin.ListEndOffsets(h.t.Context(), h.topics[:3]...)
-		last = fmt.Sprint(offsets, ends, err, endsErr)
-		if err != nil || endsErr != nil {
-			return false
-		}
-		for _, topic := range h.topics[:3] {
-			at, _ := offsets.Lookup(topic, 0)
-			if end, _ := ends.Lookup(topic, 0); max(at.At, 0) != end.Offset {
-				return false
-			}
-		}
-		return true
-	}, groupPatience, 100*time.Millisecond, "%s: %s: not everything was handled: %s", h.step.name, h.at, printed{func() any { return last }})
+		missing = ended(h.t.Context(), admin, h.group, h.topics[:3]...)
+		return missing == ""
+	}, groupPatience, 100*time.Millisecond, "%s: %s: not everything was handled: %s", h.step.name, h.at, printed{func() any { return missing }})
 	h.process.signal(h.t, syscall.SIGTERM)
 }
 

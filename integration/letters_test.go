@@ -3,9 +3,11 @@ package integration
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -13,6 +15,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/duplex-go/duplex"
+	"github.com/duplex-go/duplex/consumer"
 	"github.com/duplex-go/duplex/dlq"
 	hist "github.com/duplex-go/duplex/internal/history"
 )
@@ -106,4 +109,38 @@ func readEvents(t *testing.T, path string) (all []hist.Event) {
 		}
 	}
 	return all
+}
+
+// ended reports whether the group has committed all that is in the topics, which are
+// in the order in which records go through them, and what is missing.
+func ended(ctx context.Context, admin *kadm.Client, group string, topics ...string) (missing string) {
+	// In this order: what is committed was in the next topic before.
+	offsets, err := admin.FetchOffsets(ctx, group)
+	if err != nil {
+		return err.Error()
+	}
+	ends, err := admin.ListEndOffsets(ctx, topics...)
+	if err = errors.Join(err, ends.Error()); err != nil {
+		return err.Error()
+	}
+	ends.Each(func(end kadm.ListedOffset) {
+		at, _ := offsets.Lookup(end.Topic, end.Partition)
+		if max(at.At, 0) != end.Offset || at.Err != nil {
+			missing += fmt.Sprintf("%s/%d: %d of %d committed, %v\n", end.Topic, end.Partition, at.At, end.Offset, at.Err)
+		}
+	})
+	return missing
+}
+
+// running runs a consumer until stop, which gives what Run returned then.
+func running(t *testing.T, cfg consumer.Config) (c *consumer.Consumer, stop func() error) {
+	t.Helper()
+	c, err := consumer.New(cfg)
+	require.NoError(t, err)
+	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
+	done := make(chan error, 1)
+	go func() { done <- c.Run(ctx) }()
+	stop = sync.OnceValue(func() error { cancel(); return <-done })
+	t.Cleanup(func() { _ = stop() }) // a test that is not done with it has failed
+	return c, stop
 }

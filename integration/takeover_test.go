@@ -77,13 +77,6 @@ func TestTakeoverWithAMillionFinishedAboveTheWatermark(t *testing.T) {
 // runMember runs a consumer until the function that it returns is called.
 func runMember(t *testing.T, c duplex.Cluster, group, topic string, handle func(context.Context, *kgo.Record) error) (stop func()) {
 	t.Helper()
-	m, err := consumer.New(consumer.Config{Cluster: c, Group: group, MaxSpan: 10_000_000, Handlers: []consumer.Handler{consumer.HandleRecord(topic, handle)}})
-	require.NoError(t, err)
-	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
-	ended := make(chan error, 1)
-	go func() { ended <- m.Run(ctx) }()
-	return func() {
-		cancel()
-		require.NoError(t, <-ended)
-	}
+	_, halt := running(t, consumer.Config{Cluster: c, Group: group, MaxSpan: 10_000_000, Handlers: []consumer.Handler{consumer.HandleRecord(topic, handle)}})
+	return func() { require.NoError(t, halt()) }
 }
