@@ -50,6 +50,7 @@ func hopPoints() []struct {
 		copies, repeat int
 	}{
 		{beforePublish, 0, 1},
+		{publishHeld, -1, 1},
 		{publishSent, -1, 1},
 		{publishStored, 1, 1},
 		{publishCounted, 1, 1},
@@ -113,7 +114,7 @@ func TestKillsAtEveryPointOfAHop(t *testing.T) {
 		require.Equal(t, 0, h.process.wait(t), "%s: %s: %s", h.step.name, h.at, h.process.stderr.tail())
 	}
 	t.Logf("all done after %s", time.Since(began))
-	table := []string{fmt.Sprintf("%-22s %-36s %7s %7s %7s", "step", "killed", "copies", "again", "others")}
+	table := []string{fmt.Sprintf("%-22s %-38s %7s %7s %7s", "step", "killed", "copies", "again", "others")}
 	for _, h := range cases {
 		table = append(table, h.check())
 	}
@@ -229,10 +230,11 @@ func (h *hopCase) check() string {
 			others += n - 1
 		}
 	}
-	line := fmt.Sprintf("%-22s %-36s %7d %7d %7d", h.step.name, h.at, copies, again, others)
-	if h.counted() {
-		return line + "  (a commit came before the publish)"
+	line := fmt.Sprintf("%-22s %-38s %7d %7d %7d", h.step.name, h.at, copies, again, others)
+	if h.counted() { // it went on in its place then, from the next attempt
+		return line + "  its failure was committed"
 	}
+	require.NotEqual(h.t, publishHeld, h.at, "%s: its failure was not committed", what)
 	h.requireRepeats(what, "copies", h.copies, copies)
 	h.requireRepeats(what, "runs again", h.repeat, again)
 	return line

@@ -29,11 +29,13 @@ const hopVariable = "INTEGRATION_HOP"
 // point is where a process kills itself in the middle of a hop, which is
 //
 //	run ─► publish ─► acknowledged ─► counts as finished ─► commit ─► acknowledged
+//	        └─ if it takes long: commit of the failure
 type point string
 
 // The points, in their order.
 const (
 	beforePublish  point = "before the publish"
+	publishHeld    point = "failure committed, before the publish"
 	publishSent    point = "publish sent"
 	publishStored  point = "publish acknowledged, not noticed"
 	publishCounted point = "publish acknowledged, finished"
@@ -71,6 +73,7 @@ type hopProcess struct {
 	publish kmsg.Request // of the hop
 	acked   bool
 	commit  kmsg.Request // that has the hop
+	held    kmsg.Request // the commit while the publish is held back
 }
 
 // TestHopProcess is a program for TestKillsAtEveryPointOfAHop.
@@ -101,7 +104,7 @@ func runHopProcess(text string) (err error) {
 		Handlers: []consumer.Handler{consumer.HandleRecord(s.Topic, p.handle)},
 	}
 	if s.Point != "" {
-		wire := &suite.Wire{Keys: []kmsg.Key{kmsg.Produce, kmsg.OffsetCommit}, Sends: p.sends, Sent: p.sent, Answered: p.answered}
+		wire := &suite.Wire{Keys: []kmsg.Key{kmsg.Produce, kmsg.OffsetCommit}, Sends: p.sends, Loses: p.loses, Sent: p.sent, Answered: p.answered}
 		cfg.Cluster = wire.Watch(cfg.Cluster)
 	}
 	if p.consumer, err = consumer.New(cfg); err != nil {
@@ -113,7 +116,9 @@ func runHopProcess(text string) (err error) {
 	return errors.Join(p.consumer.Run(ctx), p.recorder.Close())
 }
 
-func hopDelays() []time.Duration { return []time.Duration{200 * time.Millisecond, 500 * time.Millisecond} }
+func hopDelays() []time.Duration {
+	return []time.Duration{200 * time.Millisecond, 500 * time.Millisecond}
+}
 
 // What keys begin with says what becomes of their records.
 const (
@@ -163,6 +168,13 @@ func (p *hopProcess) dies(at point) {
 	select {}
 }
 
+// loses has the publish take too long, until a commit ends the process.
+func (p *hopProcess) loses(r kmsg.Request) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return r == p.publish && p.settings.Point == publishHeld
+}
+
 func (p *hopProcess) sends(r kmsg.Request) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -173,7 +185,10 @@ func (p *hopProcess) sends(r kmsg.Request) {
 			p.dies(beforePublish)
 		}
 	case *kmsg.OffsetCommitRequest:
-		if p.acked && p.commit == nil && p.commits(req) {
+		if p.publish != nil && p.held == nil && p.commits(req, -1) {
+			p.held = r
+		}
+		if p.acked && p.commit == nil && p.commits(req, p.settings.Offset) {
 			p.commit = r
 			p.dies(publishCounted) // it was to be dead by now
 			p.dies(beforeCommit)
@@ -195,6 +210,9 @@ func (p *hopProcess) sent(r kmsg.Request) {
 func (p *hopProcess) answered(r kmsg.Request) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if r == p.held {
+		p.dies(publishHeld)
+	}
 	switch r {
 	case p.publish:
 		p.dies(publishStored)
@@ -258,13 +276,14 @@ func (p *hopProcess) publishes(req *kmsg.ProduceRequest) bool {
 	return false
 }
 
-func (p *hopProcess) commits(req *kmsg.OffsetCommitRequest) bool {
+// commits reports whether the request is about the record's topic, beyond offset.
+func (p *hopProcess) commits(req *kmsg.OffsetCommitRequest, offset int64) bool {
 	for i := range req.Topics {
 		if p.named(req.Topics[i].Topic, req.Topics[i].TopicID) != p.settings.From {
 			continue
 		}
 		for _, at := range req.Topics[i].Partitions {
-			if at.Offset > p.settings.Offset {
+			if at.Offset > offset {
 				return true
 			}
 		}

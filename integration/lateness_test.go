@@ -61,7 +61,7 @@ func (l *lateness) done() int {
 // few run late.
 func TestRecordsRunWhenTheyAreDue(t *testing.T) {
 	const rate = 1000 / 3 // records a second, each of which falls due three times
-	records := 1_500
+	records := 3_000
 	if longForms() {
 		records = 100_000/3 + 1
 	}

@@ -23,6 +23,9 @@ type Wire struct {
 	// Sends is called before the last byte of a request is written, so that no
 	// broker has it yet.
 	Sends func(kmsg.Request)
+	// Loses reports whether a request is to be lost, after Sends: the client takes it
+	// for sent, and no broker ever gets it. The client sends one at a time.
+	Loses func(kmsg.Request) bool
 	// Sent is called when all of a request is written.
 	Sent func(kmsg.Request)
 	// Answered is called when the beginning of an answer was read, which the client
@@ -77,6 +80,7 @@ const sizeBytes = 4
 func (w *watched) Write(b []byte) (int, error) {
 	w.pending = append(w.pending, b...)
 	var all []kmsg.Request
+	lost := false
 	for len(w.pending) >= sizeBytes {
 		end := sizeBytes + int(binary.BigEndian.Uint32(w.pending))
 		if len(w.pending) < end {
@@ -88,8 +92,12 @@ func (w *watched) Write(b []byte) (int, error) {
 			if w.wire.Sends != nil {
 				w.wire.Sends(req)
 			}
+			lost = lost || (w.wire.Loses != nil && w.wire.Loses(req))
 		}
 		w.pending = w.pending[end:]
+	}
+	if lost {
+		return len(b), nil
 	}
 	n, err := w.Conn.Write(b)
 	if err == nil && w.wire.Sent != nil {
