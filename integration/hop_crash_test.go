@@ -222,7 +222,7 @@ func (h *hopCase) check() string {
 		require.Empty(h.t, dead.copies[id], "%s: %s was handled, and is a dead letter", what, key)
 	}
 	require.Len(h.t, dead.copies, dead.known, "%s: dead letters of nobody", what)
-	copies := int(logSize(h.t, h.cluster, h.settings.To)) - 1
+	copies := max(int(logSize(h.t, h.cluster, h.settings.To))-1, 0)
 	again := runs[hopRun{h.settings.From, h.settings.Offset}] - 1
 	others := 0
 	for at, n := range runs {
