@@ -161,7 +161,7 @@ func TestFirstRecordsOfAFullRetryTopicRunAtOnce(t *testing.T) {
 		due, waiting, first.Sub(assigned).Round(time.Millisecond), last.Sub(assigned).Round(time.Millisecond), grown)
 	require.Empty(t, ran, "records ran before they were due")
 	require.Less(t, last.Sub(assigned), time.Second)
-	const most = 160 // MiB: MaxLoadedBytes, the loaded records' own 200 bytes, what is fetched ahead
+	const most = 100 // MiB: MaxLoadedBytes, the loaded records' own 200 bytes, what is fetched ahead
 	require.Less(t, slices.Max(grown), int64(most), "what waits fills the memory")
 	require.LessOrEqual(t, grown[len(grown)-1], grown[len(grown)/2]+8, "it grows while nothing happens")
 	require.NoError(t, stop())
