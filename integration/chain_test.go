@@ -85,7 +85,8 @@ func (a *chainArm) join() {
 
 // change has the oldest member leave, or another one join.
 func (a *chainArm) change() {
-	if a.changes++; a.changes%2 == 0 {
+	a.changes++
+	if a.changes%2 == 0 {
 		a.join()
 		return
 	}
@@ -214,7 +215,8 @@ func (a *chainArm) dead(from, until time.Time) (ids map[int]map[string]bool, cop
 					ids[v] = map[string]bool{}
 				}
 				ids[v][id] = true
-				if n++; r.Timestamp.Before(first) {
+				n++
+				if r.Timestamp.Before(first) {
 					first = r.Timestamp
 				}
 			}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -20,6 +21,7 @@ import (
 	"github.com/duplex-go/duplex"
 	"github.com/duplex-go/duplex/consumer"
 	"github.com/duplex-go/duplex/dlq"
+	"github.com/duplex-go/duplex/internal/commitmeta"
 	hist "github.com/duplex-go/duplex/internal/history"
 	"github.com/duplex-go/duplex/internal/suite"
 )
@@ -185,10 +187,10 @@ func (p *hopProcess) sends(r kmsg.Request) {
 			p.dies(beforePublish)
 		}
 	case *kmsg.OffsetCommitRequest:
-		if p.publish != nil && p.held == nil && p.commits(req, -1) {
+		if p.held == nil && p.commits(req, p.countsFailure) {
 			p.held = r
 		}
-		if p.acked && p.commit == nil && p.commits(req, p.settings.Offset) {
+		if p.acked && p.commit == nil && p.commits(req, p.passes) {
 			p.commit = r
 			p.dies(publishCounted) // it was to be dead by now
 			p.dies(beforeCommit)
@@ -276,19 +278,34 @@ func (p *hopProcess) publishes(req *kmsg.ProduceRequest) bool {
 	return false
 }
 
-// commits reports whether the request is about the record's topic, beyond offset.
-func (p *hopProcess) commits(req *kmsg.OffsetCommitRequest, offset int64) bool {
+// commits reports whether the request says so of the partition of the record.
+func (p *hopProcess) commits(req *kmsg.OffsetCommitRequest, says func(*kmsg.OffsetCommitRequestTopicPartition) bool) bool {
 	for i := range req.Topics {
-		if p.named(req.Topics[i].Topic, req.Topics[i].TopicID) != p.settings.From {
-			continue
-		}
-		for _, at := range req.Topics[i].Partitions {
-			if at.Offset > offset {
-				return true
-			}
+		topic := &req.Topics[i]
+		if p.named(topic.Topic, topic.TopicID) == p.settings.From && len(topic.Partitions) == 1 && says(&topic.Partitions[0]) {
+			return true
 		}
 	}
 	return false
+}
+
+// passes says that the record is finished.
+func (p *hopProcess) passes(at *kmsg.OffsetCommitRequestTopicPartition) bool {
+	return at.Offset > p.settings.Offset
+}
+
+// countsFailure says that the record has failed, and waits.
+func (p *hopProcess) countsFailure(at *kmsg.OffsetCommitRequestTopicPartition) bool {
+	if at.Metadata == nil {
+		return false
+	}
+	return failedAt(*at.Metadata, p.settings.Offset)
+}
+
+// failedAt reports whether the metadata of a commit says that the record has failed.
+func failedAt(metadata string, offset int64) bool {
+	meta, err := commitmeta.Decode(metadata)
+	return err == nil && slices.ContainsFunc(meta.Heads, func(h commitmeta.Head) bool { return h.Offset == offset })
 }
 
 // named is a topic's name, of which newer requests have only the ID.

@@ -89,7 +89,8 @@ func (r *refusal) handle(ctx context.Context, record *kgo.Record) error {
 	err := verdictOfKey(key, consumer.FromContext(ctx).Attempt)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.runs[key]++; err == nil {
+	r.runs[key]++
+	if err == nil {
 		r.finished[key] = time.Now()
 	}
 	return err
