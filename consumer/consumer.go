@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -139,9 +140,24 @@ func (c *Consumer) check(ctx context.Context) (f found, err error) {
 	if err != nil {
 		return f, &duplex.Error{Op: "consumer: preparing the policy for failures", Codes: codes(err), Err: err}
 	}
-	beside, err := findTopics(bounded, client, slices.Sorted(maps.Keys(f.chain.Topics())))
+	beside, err := awaitTopics(bounded, client, slices.Sorted(maps.Keys(f.chain.Topics())))
 	f.ids.merge(beside)
 	return f, err
+}
+
+// awaitTopics is findTopics for those that were made a moment ago, maybe by another
+// member: not all brokers know them at once.
+func awaitTopics(ctx context.Context, client *kgo.Client, names []string) (ids *topicIDs, err error) {
+	for {
+		ids, err = findTopics(ctx, client, names)
+		if !errors.Is(err, duplex.ErrUnknownTopic) || ctx.Err() != nil {
+			return ids, err
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
 }
 
 // codes are those of err, for an error around it.

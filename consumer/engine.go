@@ -159,6 +159,10 @@ func wrap(next duplex.Next, middleware []duplex.Middleware) duplex.Next {
 // poll that is under way (engine rule 6).
 const fetchMaxWait = 300 * time.Millisecond
 
+// hopLinger gathers hops: one by one, each would cost a request, and have the fetch
+// that waits for it in a retry topic return for a single record.
+const hopLinger = 5 * time.Millisecond
+
 func (e *engine) options() []kgo.Opt {
 	opts := []kgo.Opt{
 		kgo.ConsumerGroup(e.cfg.Group),
@@ -180,7 +184,7 @@ func (e *engine) options() []kgo.Opt {
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
 		kgo.WithHooks(&e.fence),
 		kgo.RecordPartitioner(kgo.ManualPartitioner()), // of hops
-		kgo.ProducerLinger(0),
+		kgo.ProducerLinger(hopLinger),
 		kgo.OnPartitionsAssigned(e.onAssigned),
 		kgo.OnPartitionsRevoked(e.onRevoked),
 		kgo.OnPartitionsLost(e.onLost),

@@ -31,7 +31,7 @@ type flight struct {
 }
 
 // mostFlights bounds the flights of a partition: beyond it, nothing new starts.
-const mostFlights = 4096
+const mostFlights = 10_000
 
 // flights are the flights of an assignment that have not landed, the first on top.
 type flights struct {

@@ -25,17 +25,17 @@ func (a *assignment) meta() commitmeta.Meta {
 		if !l.failed() {
 			continue
 		}
-		due := l.due
 		if l.publish != nil {
-			due = dueOf(l.publish)
+			m.Heads = appendHop(m.Heads, l.head, l.attempt-1, l.publish)
+			continue
 		}
 		for i := range int(l.together) {
-			m.Heads = append(m.Heads, commitmeta.Head{Offset: l.at(i).record.Offset, Attempt: int(l.attempt) - 1, Due: milli(due)})
+			m.Heads = append(m.Heads, commitmeta.Head{Offset: l.at(i).record.Offset, Attempt: int(l.attempt) - 1, Due: milli(l.due)})
 		}
 	}
 	for f := a.flights.first; f != nil && len(m.Heads) < maxWaiting; f = f.next {
 		if f.cause != nil {
-			m.Heads = append(m.Heads, commitmeta.Head{Offset: f.item.record.Offset, Attempt: int(f.attempt), Due: milli(dueOf(f.hop))})
+			m.Heads = appendHop(m.Heads, f.item, f.attempt, f.hop)
 		}
 	}
 	m.Heads = append(m.Heads, a.heads...) // they are still to be run again
@@ -43,13 +43,23 @@ func (a *assignment) meta() commitmeta.Meta {
 	return m
 }
 
-// dueOf is when the record of a hop runs again if that does not happen: it is to wait
-// all the same.
-func dueOf(h *failure.Hop) int64 {
-	if h.Due.IsZero() {
-		return 0
+// appendHop appends what the next owner has to know of a record that failed in so many
+// attempts, and is on its way to another topic. If that does not happen, one that is to
+// run again waits until then all the same. One that is to be dead fails once more, in
+// the attempt that was its last: so that it is not tried more often than it may be, and
+// its letters are alike if there are two.
+func appendHop(heads []commitmeta.Head, it item, attempts int32, h *failure.Hop) []commitmeta.Head {
+	head := commitmeta.Head{Offset: it.record.Offset, Attempt: int(attempts)}
+	switch {
+	case h.Kind == failure.HopDead:
+		head.Attempt--
+	case !h.Due.IsZero():
+		head.Due = milli(h.Due.UnixNano())
 	}
-	return h.Due.UnixNano()
+	if head.Attempt < 1 {
+		return heads // it runs as if it were new
+	}
+	return append(heads, head)
 }
 
 // milli rounds up: nothing runs early with the next owner.

@@ -162,7 +162,7 @@ func TestChainConservesOnThreeBrokers(t *testing.T) {
 	loading.Wait()
 	admin := kadm.NewClient(rawClient(t, c.Cluster()))
 	for _, a := range arms {
-		a.check(admin, killed.Add(-uncommitted), back.Add(2*sessionTimeout))
+		a.check(admin, killed.Add(-unjoined), back.Add(2*sessionTimeout))
 	}
 }
 

@@ -88,6 +88,9 @@ func TestKillsAtEveryPointOfAHop(t *testing.T) {
 	var cases []*hopCase
 	for _, step := range hopSteps() {
 		for _, p := range hopPoints() {
+			if p.at == publishHeld && step.from == 0 && step.to == 3 {
+				continue // nothing is committed of a first attempt that is the last
+			}
 			h := &hopCase{t: t, cluster: c, step: step, at: p.at, copies: p.copies, repeat: p.repeat}
 			h.prepare(cl, len(cases))
 			cases = append(cases, h)
@@ -214,9 +217,8 @@ func (h *hopCase) check() string {
 		id := dead.idOf(h.topic, 0, int64(offset))
 		if kind, _, _ := strings.Cut(key, ":"); kind == keyAlways || kind == keyPermanent {
 			require.Zero(h.t, finished[key], "%s: %s was handled", what, key)
-			// One that goes on from the next attempt says so, if the first one was stored.
 			require.NotEmpty(h.t, dead.copies[id], "%s: %s was lost", what, key)
-			require.True(h.t, len(dead.copies[id]) == 1 || h.counted(), "%s: %s: dead letters of different attempts", what, key)
+			require.Len(h.t, dead.copies[id], 1, "%s: %s: dead letters of different attempts", what, key)
 			continue
 		}
 		require.Positive(h.t, finished[key], "%s: %s was lost", what, key)
