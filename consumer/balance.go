@@ -35,7 +35,8 @@ func (b balancer) MemberBalancer(members []kmsg.JoinGroupResponseMember) (kgo.Gr
 	if err != nil {
 		return nil, nil, fmt.Errorf("consumer: reading what members of the group want: %w", err)
 	}
-	return all, all.MemberTopics(), nil
+	topics := all.MemberTopics()
+	return all, topics, nil
 }
 
 // Balance implements kgo.ConsumerBalancerBalance.

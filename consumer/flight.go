@@ -73,6 +73,15 @@ func (a *assignment) fly(it item, attempt int32, h *failure.Hop, cause error) *f
 	return f
 }
 
+// depart is fly for the head of a lane, which goes on behind it.
+func (a *assignment) depart(w *worker, l *lane, attempt int32, h *failure.Hop, cause error) {
+	it, gone := a.pass(l)
+	w.flights = append(w.flights, a.fly(it, attempt, h, cause))
+	if gone {
+		w.spare = l
+	}
+}
+
 // launch hands flights to the client. No lock is held.
 func (e *engine) launch(fs ...*flight) {
 	for _, f := range fs {
@@ -122,7 +131,7 @@ func (e *engine) land(ctx context.Context) {
 			for n < len(rest) && rest[n].assignment == rest[0].assignment {
 				n++
 			}
-			rest[0].assignment.land(rest[:n])
+			rest[0].assignment.land(rest[:n]) //nolint:contextcheck // only metrics have one
 			rest = rest[n:]
 		}
 		clear(landed)
@@ -179,7 +188,7 @@ func (a *assignment) refused(f *flight) {
 	// The client wrote into the record.
 	r := f.hop.Record
 	f.hop.Record = &kgo.Record{Topic: r.Topic, Partition: r.Partition, Key: r.Key, Value: r.Value, Headers: r.Headers}
-	if f.landed == errSmaller { //nolint:errorlint // it is that very one
+	if f.landed == errSmaller {
 		a.logSmaller(l)
 		a.putOff(l) // due at once
 		return

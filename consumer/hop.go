@@ -151,11 +151,7 @@ func (a *assignment) movedOn(w *worker, l *lane, step failure.Step) {
 	l.moves = false
 	switch step.Kind() {
 	case failure.Publish:
-		it, gone := a.pass(l)
-		w.flights = append(w.flights, a.fly(it, l.attempt-1, step.Hop(), nil))
-		if gone {
-			w.spare = l
-		}
+		a.depart(w, l, l.attempt-1, step.Hop(), nil)
 	case failure.Again:
 		l.due = step.At().UnixNano()
 		a.putOff(l)

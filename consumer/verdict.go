@@ -46,16 +46,9 @@ func (e *engine) judge(w *worker, l *lane) {
 // done has the head of a lane, which is done with, counted as finished, once what
 // there is to publish for it is.
 func (a *assignment) done(w *worker, l *lane, publish *failure.Hop) {
-	gone := false
-	if publish == nil {
-		gone = a.advance(l)
-	} else {
-		attempt := l.attempt
-		var it item
-		it, gone = a.pass(l)
-		w.flights = append(w.flights, a.fly(it, attempt, publish, nil))
-	}
-	if gone {
+	if publish != nil {
+		a.depart(w, l, l.attempt, publish, nil)
+	} else if a.advance(l) {
 		w.spare = l
 	}
 }
@@ -75,12 +68,7 @@ func (e *engine) failed(w *worker, l *lane, step failure.Step, v duplex.Verdict)
 			a.hop(w, l, step.Hop())
 			return
 		}
-		attempt := l.attempt
-		it, gone := a.pass(l)
-		w.flights = append(w.flights, a.fly(it, attempt, step.Hop(), err))
-		if gone {
-			w.spare = l
-		}
+		a.depart(w, l, l.attempt, step.Hop(), err)
 	default:
 		e.tryAgain(l, e.runAt(l.attempt, step, v), v, err)
 		e.logFailure(l, 1, v)
