@@ -49,11 +49,14 @@ func (a *assignment) mayTake() bool {
 	if a.queue.len() == 0 || a.chunk != nil {
 		return false
 	}
-	if a.ordering == ByPartition && a.lanes.n > 0 {
-		return false // all records are behind the one that failed
+	if a.wholeWaits() {
+		return false
 	}
 	return a.gateOpen()
 }
+
+// wholeWaits reports whether all records of the partition are behind one that failed.
+func (a *assignment) wholeWaits() bool { return a.ordering == ByPartition && a.lanes.byKey[0] != nil }
 
 // begin gives w's turn something to run.
 func (a *assignment) begin(w *worker) bool {
@@ -176,7 +179,7 @@ func (a *assignment) takeChunk(t *turn, n int) {
 		return
 	}
 	for range max(n, lookAhead) {
-		if n == 0 || a.queue.len() == 0 || (a.ordering == ByPartition && a.lanes.n > 0) || (a.chained && a.queueWaits()) {
+		if n == 0 || a.queue.len() == 0 || a.wholeWaits() || (a.chained && a.queueWaits()) {
 			return
 		}
 		if run := a.free(n); run > 0 {
@@ -215,6 +218,10 @@ func (a *assignment) divert() (key uint64, keyed, diverted bool) {
 		l := a.newLane(nil, a.queue.popOne(), 0, false) // nobody waits for it
 		l.moves = true
 		a.ready.push(l)
+		return key, keyed, true
+	}
+	if failed && a.handler.unordered {
+		a.resume(a.newLane(nil, a.queue.popOne(), 0, false), head) // nobody waits for it
 		return key, keyed, true
 	}
 	if keyed {

@@ -39,6 +39,7 @@ type engine struct {
 	telemetry *telemetry.Consumer // nil without any
 
 	client     *kgo.Client
+	produce    func(r *kgo.Record, promise func(*kgo.Record, error)) // hops
 	handoff    *handoff
 	flow       *flow
 	pool       *pool
@@ -112,6 +113,11 @@ func newEngine(cfg Config, found found, counts *counts, pauses *pauses, told *te
 		return nil, err
 	}
 	e.client = client
+	e.produce = func(r *kgo.Record, promise func(*kgo.Record, error)) {
+		// Not with a context of the assignment's: it would take its neighbours of
+		// the batch with it (engine rule 21). And not waiting for room.
+		client.TryProduce(context.Background(), r, promise)
+	}
 	e.flow = newFlow(client, e.dry)
 	e.committer.init(e)
 	close(e.ready)
@@ -124,7 +130,7 @@ func (e *engine) joinChain() error {
 		return nil
 	}
 	for source, r := range e.routes {
-		r.displaces = e.chain.Displaces(source)
+		r.unordered, r.displaces = !e.chain.KeepsOrder(source), e.chain.Displaces(source)
 	}
 	for topic, source := range e.besides() {
 		of := e.routes[source]

@@ -86,7 +86,7 @@ func (a *assignment) depart(w *worker, l *lane, attempt int32, h *failure.Hop, c
 func (e *engine) launch(fs ...*flight) {
 	for _, f := range fs {
 		f.end = e.telemetry.Hop(f.hop.Record)
-		e.client.TryProduce(context.Background(), f.hop.Record, func(_ *kgo.Record, err error) {
+		e.produce(f.hop.Record, func(_ *kgo.Record, err error) {
 			f.landed = err
 			e.landings.add(f)
 		})
@@ -100,6 +100,7 @@ type landings struct {
 
 	mu   sync.Mutex
 	list []*flight
+	room []*flight // for the next list
 }
 
 func newLandings() landings { return landings{wanted: make(chan struct{}, 1)} }
@@ -114,28 +115,46 @@ func (l *landings) add(f *flight) {
 	}
 }
 
+func (l *landings) take() []*flight {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	landed := l.list
+	l.list, l.room = l.room[:0], nil
+	return landed
+}
+
+// give takes what take gave back, for its room.
+func (l *landings) give(landed []*flight) {
+	clear(landed)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.room = landed
+}
+
 // land enters what has landed, until ctx ends.
 func (e *engine) land(ctx context.Context) {
-	var landed []*flight
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-e.landings.wanted:
+			e.landAll() //nolint:contextcheck // only metrics have one
 		}
-		e.landings.mu.Lock()
-		landed, e.landings.list = e.landings.list, landed[:0]
-		e.landings.mu.Unlock()
-		for rest := landed; len(rest) > 0; {
-			n := 1
-			for n < len(rest) && rest[n].assignment == rest[0].assignment {
-				n++
-			}
-			rest[0].assignment.land(rest[:n]) //nolint:contextcheck // only metrics have one
-			rest = rest[n:]
-		}
-		clear(landed)
 	}
+}
+
+// landAll enters what has landed by now.
+func (e *engine) landAll() {
+	landed := e.landings.take()
+	for rest := landed; len(rest) > 0; {
+		n := 1
+		for n < len(rest) && rest[n].assignment == rest[0].assignment {
+			n++
+		}
+		rest[0].assignment.land(rest[:n])
+		rest = rest[n:]
+	}
+	e.landings.give(landed)
 }
 
 // land enters flights of one assignment.

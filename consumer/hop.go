@@ -1,7 +1,6 @@
 package consumer
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"time"
@@ -204,11 +203,9 @@ func (e *engine) send(w *worker) {
 // publish hands what lanes have to publish to the client. No lock is held.
 func (e *engine) publish(lanes []*lane) {
 	for _, l := range lanes {
-		// Not with a context of the assignment's: it would take its neighbours of
-		// the batch with it (engine rule 21). And not waiting for room. The client
-		// writes into the record, so each try has its own.
+		// The client writes into the record, so each try has its own.
 		r, end := *l.publish.Record, e.telemetry.Hop(l.publish.Record)
-		e.client.TryProduce(context.Background(), &r, func(_ *kgo.Record, err error) {
+		e.produce(&r, func(_ *kgo.Record, err error) {
 			end(err)
 			l.assignment.published(l, err)
 		})

@@ -28,7 +28,7 @@ func TestAssignmentsAgainstModel(t *testing.T) {
 		m := newModel(t)
 		t.Repeat(map[string]func(*rapid.T){
 			"load": m.load, "begin": m.begin, "begin another": m.begin, "finish": m.finishOne, "finish some": m.finishSome,
-			"fail": m.fail, "fail another": m.fail, "look": m.look, "due": m.due, "commit": m.commit, "end": m.end, "": m.check,
+			"fail": m.fail, "fail another": m.fail, "look": m.look, "due": m.due, "commit": m.commit, "end": m.end, "land": m.land, "land another": m.land, "": m.check,
 		})
 		m.drain()
 	})
@@ -58,6 +58,10 @@ type model struct {
 	finished map[int64]bool // as this assignment must know it
 	attempts map[int64]int  // failures that it must know of
 	running  map[int64]bool
+
+	chain *modelChain // nil without a policy
+	air   []publish
+	flown map[int64]bool // on their way to another topic, and nobody waits for them
 }
 
 // player is a worker that does one step at a time.
@@ -72,7 +76,7 @@ func newModel(t *rapid.T) *model {
 	m := &model{
 		t: t, ordering: rapid.SampledFrom([]Ordering{ByKey, ByKey, ByPartition, Unordered}).Draw(t, "ordering"),
 		batch: rapid.Bool().Draw(t, "batch"), ever: map[int64]bool{},
-		finished: map[int64]bool{}, attempts: map[int64]int{}, running: map[int64]bool{},
+		finished: map[int64]bool{}, attempts: map[int64]int{}, running: map[int64]bool{}, flown: map[int64]bool{},
 	}
 	cfg := Config{
 		Ordering: m.ordering, MaxBatch: rapid.SampledFrom([]int{1, 3, 100}).Draw(t, "max batch"),
@@ -89,6 +93,9 @@ func newModel(t *rapid.T) *model {
 	m.engine.pool = newPool(0, m.engine.visit)
 	m.engine.timers.closed, m.engine.watch.closed = true, true
 	m.acked.finished, m.acked.attempts = map[int64]bool{}, map[int64]int{}
+	if rapid.Bool().Draw(t, "policy") {
+		m.withPolicy()
+	}
 	m.workers = make([]*player, rapid.IntRange(1, 6).Draw(t, "workers"))
 	for i := range m.workers {
 		m.workers[i] = &player{}
@@ -108,7 +115,7 @@ func (m *model) open() {
 }
 
 func (m *model) openAs(o opening) {
-	m.a = m.engine.openAssignment(o)
+	m.a, m.flown = m.engine.openAssignment(o), map[int64]bool{}
 	m.a.pace.inPlace = rapid.Bool().Draw(m.t, "in place")
 	m.position = 0
 	for m.position < len(m.log) && m.log[m.position].Offset < o.offset {
@@ -220,6 +227,9 @@ func (m *model) mayStart(r *kgo.Record, before []*kgo.Record) {
 		if !keyed || !otherKeyed || key != otherKey || other == r || slices.Contains(before, other) {
 			continue
 		}
+		if m.apart(r) || m.apart(other) {
+			continue
+		}
 		require.False(m.t, m.running[other.Offset], "C3: offset %d starts while %d of the same key runs", r.Offset, other.Offset)
 		if other.Offset < r.Offset {
 			require.True(m.t, m.finished[other.Offset], "C4: offset %d starts before %d of the same key is finished", r.Offset, other.Offset)
@@ -268,18 +278,27 @@ func (m *model) returns(t *rapid.T, p *player, outcome func() error) {
 	switch {
 	case m.batch:
 		var failed BatchError
-		for i, r := range p.records {
-			err := outcome()
-			failed.Fail(i, err)
-			m.result(p, r, err)
+		for i := range p.records {
+			failed.Fail(i, outcome())
 		}
 		p.turn.someFailed(&failed)
+		m.consult(p)
+		for i, r := range p.records {
+			m.result(p, r, failed.failed[i])
+		}
 	default:
 		err := outcome()
-		m.result(p, p.records[0], err)
-		if p.turn.err = err; p.turn.inPlace && err == nil {
+		p.turn.err = err
+		if p.turn.inPlace && err == nil {
 			p.turn.ended++
+		}
+		flown := m.consult(p)
+		m.result(p, p.records[0], err)
+		if p.turn.inPlace && (err == nil || flown) {
 			p.records = p.records[1:]
+			if flown && rapid.Bool().Draw(t, "looked at between two records") {
+				m.look(t)
+			}
 			if m.claim(p) {
 				return
 			}
@@ -304,6 +323,7 @@ func (m *model) result(p *player, r *kgo.Record, err error) {
 		return // it comes late, or gave up
 	}
 	switch {
+	case m.hopped(r):
 	case err == nil, v.Kind == duplex.VerdictDrop:
 		m.finished[r.Offset], m.ever[r.Offset] = true, true
 		delete(m.attempts, r.Offset)
@@ -371,7 +391,7 @@ func (m *model) crash() {
 	for _, p := range append(slices.Clone(m.workers), m.ghosts...) {
 		*p = player{}
 	}
-	m.ghosts, m.running = nil, map[int64]bool{}
+	m.ghosts, m.running, m.air = nil, map[int64]bool{}, nil
 	m.engine.open, m.engine.ghosts = map[string]map[int32]*assignment{}, map[place]*assignment{}
 	m.engine.openCount, m.engine.regain.kept = 0, nil
 	m.open()
@@ -453,6 +473,9 @@ func (m *model) drain() {
 			m.poll(m.t)
 		}
 		m.due(m.t)
+		for len(m.air) > 0 {
+			m.lands(0, nil)
+		}
 		if m.a.queued {
 			for _, p := range m.workers {
 				if !p.atWork {

@@ -56,9 +56,6 @@ func appendHop(heads []commitmeta.Head, it item, attempts int32, h *failure.Hop)
 	case !h.Due.IsZero():
 		head.Due = milli(h.Due.UnixNano())
 	}
-	if head.Attempt < 1 {
-		return heads // it runs as if it were new
-	}
 	return append(heads, head)
 }
 
@@ -123,12 +120,17 @@ func (a *assignment) headOf(r *kgo.Record) (h commitmeta.Head, ok bool) {
 // resume has a new lane wait as its head did with the former owner.
 func (a *assignment) resume(l *lane, h commitmeta.Head) {
 	l.attempt, l.due, l.lastErr = int32(min(h.Attempt, math.MaxInt32-1)+1), min(h.Due, maxDue)*int64(time.Millisecond), errFormerOwner
-	for a.ordering == ByPartition && a.handler.batch != nil && a.queue.len() > 0 && a.sameHead(a.queue.head(), h) {
+	for a.ordering == ByPartition && a.mayJoin(l) && a.queue.len() > 0 && a.sameHead(a.queue.head(), h) {
 		a.heads = a.heads[1:]
 		l.push(a.queue.popOne())
 		l.together++
 	}
 	a.putOff(l)
+}
+
+// mayJoin reports whether one more record may run together with the head of a lane.
+func (a *assignment) mayJoin(l *lane) bool {
+	return a.handler.batch != nil && int(l.together) < a.engine.cfg.MaxBatch
 }
 
 func (a *assignment) sameHead(r *kgo.Record, h commitmeta.Head) bool {
@@ -139,7 +141,7 @@ func (a *assignment) sameHead(r *kgo.Record, h commitmeta.Head) bool {
 // it runs together with those that failed with it. If it does not stand at the
 // head, it begins anew.
 func (a *assignment) joinHead(l *lane, h commitmeta.Head) {
-	if a.handler.batch != nil && l.state == laneWaiting && int(l.together) == l.len()-1 && int(l.attempt) == h.Attempt+1 {
+	if a.mayJoin(l) && l.state == laneWaiting && int(l.together) == l.len()-1 && int(l.attempt) == h.Attempt+1 {
 		l.together++
 	}
 }

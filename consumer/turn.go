@@ -106,6 +106,9 @@ type route struct {
 	source string
 	single duplex.Next
 	batch  func(context.Context, []*kgo.Record) error
+	// unordered is set when the policy has no record wait for those before it that
+	// failed.
+	unordered bool
 	// displaces is set when the policy has records wait elsewhere than in a partition
 	// that is full of them.
 	displaces bool

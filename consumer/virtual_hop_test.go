@@ -47,6 +47,7 @@ func (testPolicy) MaxBytes(string) int32                             { return 0 
 func (testPolicy) Follow(context.Context, *kgo.Client) (bool, error) { return false, nil }
 func (testPolicy) Handled(string, int)                               {}
 func (testPolicy) Recovered(*kgo.Record)                             {}
+func (p testPolicy) KeepsOrder(string) bool                          { return p.ordered }
 func (testPolicy) Displaces(string) bool                             { return false }
 func (testPolicy) Displace(failure.Waiting) failure.Step             { return failure.Step{} }
 func (testPolicy) Published(*failure.Hop)                            {}

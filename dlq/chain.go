@@ -200,6 +200,9 @@ func (c *chain) begins(r *kgo.Record, attempts int) journey {
 	return j
 }
 
+// KeepsOrder implements failure.Chain.
+func (c *chain) KeepsOrder(source string) bool { return c.sources[source].policy.KeepOrder }
+
 // Displaces implements failure.Chain.
 func (c *chain) Displaces(source string) bool { return c.sources[source].policy.OnFull == UseChain }
 

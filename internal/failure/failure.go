@@ -39,6 +39,9 @@ type Chain interface {
 	// Failed decides about a record whose handler returned an error, other than
 	// a drop or while it was told to stop.
 	Failed(f Failure) Step
+	// KeepsOrder reports whether records of a source wait for those of their key
+	// before them that failed.
+	KeepsOrder(source string) bool
 	// Displaces reports whether records of a source that wait in their places go
 	// elsewhere when their partition holds so many of them that nothing new starts;
 	// Displace says where one goes. Again, or Default, leaves it where it is.
@@ -100,7 +103,8 @@ type Hop struct {
 	Kind   HopKind
 	// Due is when the record is to run again; the zero time if it is not.
 	Due time.Time
-	// Ordered says that later records of its key wait until it is acknowledged.
+	// Ordered says that later records of its key wait until it is acknowledged, if its
+	// handler takes one record at a time.
 	Ordered bool
 	// Reason and Fingerprint are those of a dead letter.
 	Reason, Fingerprint string
