@@ -1,6 +1,7 @@
 package dlq
 
 import (
+	"bytes"
 	"encoding/base64"
 	"fmt"
 	"strconv"
@@ -66,17 +67,28 @@ const (
 const farthest = 400 * 24 * time.Hour
 
 // ours reports whether a header is one of those above.
-func ours(name string) bool {
+func ours(name string) bool { return numberOf(name) >= 0 }
+
+// numberOf is the place of one of our headers among them, −1 of another's.
+func numberOf(name string) int {
 	if !strings.HasPrefix(name, "dlq-") {
-		return false
+		return -1
 	}
-	switch name {
-	case HeaderID, HeaderOriginTopic, HeaderOriginTopicID, HeaderOriginPartition, HeaderOriginOffset, HeaderOriginTimestamp,
-		HeaderGroup, HeaderHandler, HeaderAttempt, HeaderDue, HeaderReason, HeaderErrorType, HeaderErrorCode, HeaderErrorMessage,
-		HeaderErrorStack, HeaderFingerprint, HeaderFirstFailedAt, HeaderLastFailedAt, HeaderGeneration, HeaderRedriveID, HeaderEditOf:
-		return true
+	for i, of := range names {
+		if of == name {
+			return i
+		}
 	}
-	return false
+	return -1
+}
+
+// names are ours, the one that decides most often first.
+//
+//nolint:gochecknoglobals // a constant
+var names = [...]string{
+	HeaderID, HeaderOriginTopic, HeaderOriginTopicID, HeaderOriginPartition, HeaderOriginOffset, HeaderOriginTimestamp,
+	HeaderAttempt, HeaderFirstFailedAt, HeaderGeneration, HeaderDue, HeaderGroup, HeaderHandler, HeaderErrorType, HeaderErrorCode,
+	HeaderErrorMessage, HeaderLastFailedAt, HeaderReason, HeaderErrorStack, HeaderFingerprint, HeaderRedriveID, HeaderEditOf,
 }
 
 // theirs are the headers of a record that are not ours, in their order.
@@ -106,17 +118,17 @@ type journey struct {
 // write there can write anything, so nothing is believed beyond its bounds; the
 // error says what is wrong.
 func parseJourney(r *kgo.Record) (j journey, err error) {
-	values := map[string]string{}
-	for _, h := range r.Headers {
-		if !ours(h.Key) {
+	var p parser
+	for i := range r.Headers {
+		n := numberOf(r.Headers[i].Key)
+		if n < 0 {
 			continue
 		}
-		if _, again := values[h.Key]; again {
-			return journey{}, fmt.Errorf("header %s stands there twice", h.Key)
+		if p.there[n] {
+			return journey{}, fmt.Errorf("header %s stands there twice", r.Headers[i].Key)
 		}
-		values[h.Key] = string(h.Value)
+		p.there[n], p.values[n] = true, r.Headers[i].Value
 	}
-	p := parser{values: values}
 	j = journey{
 		id:         p.word(HeaderID, true),
 		attempts:   int(p.number(HeaderAttempt, 0, 1<<30)),
@@ -137,9 +149,10 @@ func parseJourney(r *kgo.Record) (j journey, err error) {
 	return j, p.err
 }
 
-// parser keeps the first error.
+// parser has the values of our headers, by their places, and keeps the first error.
 type parser struct {
-	values map[string]string
+	values [len(names)][]byte
+	there  [len(names)]bool
 	err    error
 }
 
@@ -149,37 +162,44 @@ func (p *parser) fail(name, why string) {
 	}
 }
 
+// value is nil if the header is not there.
+func (p *parser) value(name string) (value []byte, there bool) {
+	n := numberOf(name)
+	return p.values[n], p.there[n]
+}
+
 func (p *parser) word(name string, required bool) string {
-	v := p.values[name]
+	v, _ := p.value(name)
 	switch {
-	case v == "" && required:
+	case len(v) == 0 && required:
 		p.fail(name, "is missing")
 	case len(v) > 3*maxWord: // an ID holds a topic and a group
 		p.fail(name, fmt.Sprintf("has %d bytes", len(v)))
 		return ""
-	case !utf8.ValidString(v):
+	case !utf8.Valid(v):
 		p.fail(name, "is not text")
 		return ""
 	}
-	return v
+	return string(v)
 }
 
 func (p *parser) number(name string, least, most int64) int64 {
-	v, there := p.values[name]
+	v, there := p.value(name)
 	if !there {
 		p.fail(name, "is missing")
 		return 0
 	}
-	n, err := strconv.ParseInt(v, 10, 64)
-	if err != nil || n < least || n > most || strconv.FormatInt(n, 10) != v {
-		p.fail(name, fmt.Sprintf("is %q, want a number from %d to %d", bounded(v, 40), least, most))
+	n, err := strconv.ParseInt(string(v), 10, 64)
+	var room [20]byte
+	if err != nil || n < least || n > most || !bytes.Equal(strconv.AppendInt(room[:0], n, 10), v) {
+		p.fail(name, fmt.Sprintf("is %q, want a number from %d to %d", bounded(string(v), 40), least, most))
 		return 0
 	}
 	return n
 }
 
 func (p *parser) optional(name string, least, most int64) int64 {
-	if _, there := p.values[name]; !there {
+	if _, there := p.value(name); !there {
 		return 0
 	}
 	return p.number(name, least, most)
@@ -194,23 +214,27 @@ func (p *parser) time(name string) time.Time {
 
 // maybe is the zero time if the header is not there.
 func (p *parser) maybe(name string) (t time.Time) {
-	if _, there := p.values[name]; there {
+	if _, there := p.value(name); there {
 		t = p.time(name)
 	}
 	return t
 }
 
 func (p *parser) topicID() (id [16]byte) {
-	v, there := p.values[HeaderOriginTopicID]
+	v, there := p.value(HeaderOriginTopicID)
 	if !there {
 		return id
 	}
-	b, err := base64.RawURLEncoding.DecodeString(v)
-	if err != nil || len(b) != len(id) {
-		p.fail(HeaderOriginTopicID, fmt.Sprintf("is %q, want 16 bytes in base64url", bounded(v, 40)))
+	if len(v) != base64.RawURLEncoding.EncodedLen(len(id)) {
+		p.fail(HeaderOriginTopicID, fmt.Sprintf("is %q, want 16 bytes in base64url", bounded(string(v), 40)))
 		return id
 	}
-	copy(id[:], b)
+	var room [18]byte
+	if n, err := base64.RawURLEncoding.Decode(room[:], v); err != nil || n != len(id) {
+		p.fail(HeaderOriginTopicID, fmt.Sprintf("is %q, want 16 bytes in base64url", bounded(string(v), 40)))
+		return id
+	}
+	copy(id[:], room[:])
 	return id
 }
 

@@ -1,6 +1,9 @@
 package dlq
 
 import (
+	"strconv"
+	"time"
+
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/duplex-go/duplex"
@@ -54,11 +57,11 @@ func (c *chain) tooLargeToWait(r *kgo.Record) *failure.Hop {
 		return nil // we wrote it
 	}
 	word := func(name string) string { v, _ := duplex.Header(r, name); return v }
-	last := (&parser{values: map[string]string{HeaderLastFailedAt: word(HeaderLastFailedAt)}}).time(HeaderLastFailedAt)
+	failedAt, _ := strconv.ParseInt(word(HeaderLastFailedAt), 10, 64)
 	return c.dead(c.sources[source], r, j, Failure{
 		ID: j.id, Origin: j.origin, Group: c.env.Group, Handler: source, Reason: ReasonTooLarge,
 		ErrorType: word(HeaderErrorType), ErrorCode: word(HeaderErrorCode), ErrorMessage: word(HeaderErrorMessage),
-		Attempts: j.attempts, FirstFailed: j.first, LastFailed: last, Generation: j.generation,
+		Attempts: j.attempts, FirstFailed: j.first, LastFailed: time.UnixMilli(failedAt), Generation: j.generation,
 	})
 }
 
