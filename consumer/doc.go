@@ -42,6 +42,10 @@
 // of its wait stand beside the committed offset, so they hold for the next owner of
 // the partition too.
 //
+// With [Config].Failures, such as a dlq.Policy, it is tried a few times, and then
+// becomes a dead letter; unless the policy keeps order, it waits in a retry topic, and
+// holds up nothing.
+//
 // What is finished above an unfinished record stands there too, and is not run
 // again.
 //
@@ -49,7 +53,8 @@
 // RevokeGrace and DrainTimeout. A crash repeats at most what was unfinished and
 // what was finished since the last acknowledged commit (CommitInterval).
 //
-// Two executions for one key never overlap in the group, with one
+// Two executions for one key never overlap in the group, unless one of the records
+// failed before under a policy that does not keep order, with one
 // exception: a process that was frozen for longer than its session, and a
 // handler that ignores its cancelled context, may still be at work when the next
 // owner begins. [Delivery.Generation] is the fencing token for that case.
