@@ -113,11 +113,7 @@ func newEngine(cfg Config, found found, counts *counts, pauses *pauses, told *te
 		return nil, err
 	}
 	e.client = client
-	e.produce = func(r *kgo.Record, promise func(*kgo.Record, error)) {
-		// Not with a context of the assignment's: it would take its neighbours of
-		// the batch with it (engine rule 21). And not waiting for room.
-		client.TryProduce(context.Background(), r, promise)
-	}
+	e.produce = e.tryProduce
 	e.flow = newFlow(client, e.dry)
 	e.committer.init(e)
 	close(e.ready)
@@ -141,6 +137,13 @@ func (e *engine) joinChain() error {
 		e.topics = append(e.topics, topic)
 	}
 	return nil
+}
+
+// tryProduce has the client publish r. Not with a context of the assignment's: it
+// would take its neighbours of the batch with it (engine rule 21). And not waiting for
+// room.
+func (e *engine) tryProduce(r *kgo.Record, promise func(*kgo.Record, error)) {
+	e.client.TryProduce(context.Background(), r, promise)
 }
 
 // besides are the policy's topics, each with its source.

@@ -136,9 +136,11 @@ func (m *model) hopped(r *kgo.Record) bool {
 	if !decided || step.Kind() != failure.Publish {
 		return false
 	}
-	if m.attempts[r.Offset]++; step.Hop().Kind == failure.HopDead {
-		m.attempts[r.Offset]-- // it fails in the same attempt again
+	n := m.attempts[r.Offset]
+	if step.Hop().Kind != failure.HopDead {
+		n++ // one that is to be dead fails in the same attempt again
 	}
+	m.attempts[r.Offset] = n // it has failed, in either
 	if !step.Hop().Ordered || m.batch {
 		m.flown[r.Offset] = true
 	}

@@ -135,7 +135,9 @@ func TestVirtualSourceGrows(t *testing.T) {
 		})}
 		a, b := w.start(cfg), w.start(cfg)
 		w.publish(0, 0, 10)
-		eventually(t, time.Minute, "both are at work", func() bool { return w.committed(0) == 10 && a.c.Status().Code == duplex.StatusOK && b.c.Status().Code == duplex.StatusOK })
+		eventually(t, time.Minute, "both are at work", func() bool {
+			return w.committed(0) == 10 && a.c.Status().Code == duplex.StatusOK && b.c.Status().Code == duplex.StatusOK
+		})
 		_, err := admin.UpdatePartitions(t.Context(), 3, "orders")
 		require.NoError(t, err)
 		w.publish(1, 10, 10)
