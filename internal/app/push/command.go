@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"slices"
 	"strings"
@@ -292,6 +293,16 @@ func (o *options) explainWait(cmd *cobra.Command, c *consumer.Consumer) {
 	}
 }
 
+// sayFailures says at the end what became of records that failed: some may wait, and
+// nobody would know.
+func sayFailures(to io.Writer, counts map[string]int64) {
+	if counts["dead"]+counts["retried"] == 0 {
+		return
+	}
+	fmt.Fprintf(to, "consumer: %d handled, %d of them after they had failed; %d became dead letters; what waits for another attempt has it when the group is started again\n",
+		counts["handled"], counts["recovered"], counts["dead"])
+}
+
 func (o *options) consume(ctx context.Context, stop context.CancelCauseFunc, cmd *cobra.Command, c *consumer.Consumer, out outcome, unwatch func() error) error {
 	watching, ended := context.WithCancel(ctx)
 	done := make(chan error, 1)
@@ -304,6 +315,7 @@ func (o *options) consume(ctx context.Context, stop context.CancelCauseFunc, cmd
 	err := c.Run(ctx)
 	waiting.Stop()
 	ended()
+	sayFailures(cmd.ErrOrStderr(), c.Status().Counts)
 	watchErr := errors.Join(<-done, unwatch())
 	cause := context.Cause(ctx)
 	switch {

@@ -98,6 +98,7 @@ func TestCommandsThatFailLeaveDeadLetters(t *testing.T) {
 	require.Zero(t, p.Wait(), p.Stderr.String())
 	require.ElementsMatch(t, []string{"fine 1", "slow to start 2"}, p.Stdout.Lines())
 	require.Equal(t, 5, strings.Count(p.Stderr.String(), "handling a record failed"), "no failure is silent: %s", p.Stderr.String())
+	require.Contains(t, p.Stderr.String(), "consumer: 2 handled, 1 of them after they had failed; 2 became dead letters; what waits")
 	require.Equal(t, int64(4), committed(b, "g", "orders")[0])
 }
 
