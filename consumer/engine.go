@@ -291,9 +291,13 @@ func (e *engine) all() []*assignment {
 
 // dry reports whether an assignment that has room has nothing left to start, so that
 // it may be waiting for the poller. Records that wait for their next attempt are
-// none to start: those of other keys may come after them.
-func (e *engine) dry() bool {
+// none to start: those of other keys may come after them. The policy's topics are
+// empty most of the time, so for a moment that says nothing of them.
+func (e *engine) dry(held time.Duration) bool {
 	for _, a := range e.all() {
+		if a.chained && held < chainedHold {
+			continue
+		}
 		a.mu.Lock()
 		dry := !a.over && a.halts.Load() == 0 && a.queue.len() == 0 && a.ready.first == nil
 		a.mu.Unlock()

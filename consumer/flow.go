@@ -17,8 +17,8 @@ import (
 // the rest goes on.
 type flow struct {
 	client *kgo.Client
-	dry    func() bool   // some partition has nothing loaded
-	room   chan struct{} // capacity 1: some partition is no longer over its share
+	dry    func(held time.Duration) bool // some partition has nothing loaded
+	room   chan struct{}                 // capacity 1: some partition is no longer over its share
 
 	mu      sync.Mutex
 	resumes map[string][]int32
@@ -26,9 +26,14 @@ type flow struct {
 	paused  atomic.Int64  // how often a partition was paused
 }
 
-const hold = 20 * time.Millisecond
+const (
+	hold = 20 * time.Millisecond
+	// chainedHold is the same for partitions of the policy's topics: for so long what
+	// comes to be due there may not be read.
+	chainedHold = 100 * time.Millisecond
+)
 
-func newFlow(client *kgo.Client, dry func() bool) *flow {
+func newFlow(client *kgo.Client, dry func(held time.Duration) bool) *flow {
 	return &flow{client: client, dry: dry, room: make(chan struct{}, 1), wanted: make(chan struct{}, 1), resumes: map[string][]int32{}}
 }
 
@@ -74,19 +79,20 @@ func (f *flow) await(ctx context.Context, over []*assignment) {
 	}
 	timer := time.NewTimer(hold)
 	defer timer.Stop()
-	for len(over) > 0 {
+	for held := hold; len(over) > 0; {
 		select {
 		case <-ctx.Done():
 			return
 		case <-f.room:
 			over = stillOver(over)
 		case <-timer.C:
-			if f.dry() {
+			if f.dry(held) {
 				f.pause(over)
 				return
 			}
 			over = stillOver(over)
 			timer.Reset(hold)
+			held += hold
 		}
 	}
 }
