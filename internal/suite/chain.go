@@ -197,12 +197,10 @@ func chainTopicsAreLookedAfter(t *testing.T, k Kafka) {
 		Failures: dlq.Policy{Delays: []time.Duration{100 * time.Millisecond}, CheckOnly: true},
 		Handlers: []consumer.Handler{consumer.HandleRecord(g.topic, func(context.Context, *kgo.Record) error { return errors.New("no") })},
 	}
-	c, err := consumer.New(cfg)
-	require.NoError(t, err)
-	require.ErrorContains(t, c.Run(t.Context()), "kafka-topics.sh --create --topic "+dlq.DeadTopic(g.name, g.topic)+" --partitions 2")
+	require.ErrorContains(t, runBriefly(t, cfg), "kafka-topics.sh --create --topic "+dlq.DeadTopic(g.name, g.topic)+" --partitions 2")
 
 	admin := kadm.NewClient(kafkaClient(t, k))
-	_, err = admin.CreateTopic(t.Context(), 1, -1, nil, dlq.DeadTopic(g.name, g.topic))
+	_, err := admin.CreateTopic(t.Context(), 1, -1, nil, dlq.DeadTopic(g.name, g.topic))
 	require.NoError(t, err)
 	cfg.Failures = dlq.Policy{Delays: []time.Duration{100 * time.Millisecond}}
 	m := start(t, cfg)
@@ -223,9 +221,18 @@ func chainTopicsAreLookedAfter(t *testing.T, k Kafka) {
 	_, err = admin.CreateTopic(t.Context(), 1, -1, map[string]*string{"cleanup.policy": &compact}, dlq.DeadTopic(other.name, other.topic))
 	require.NoError(t, err)
 	cfg.Group, cfg.Handlers = other.name, []consumer.Handler{consumer.HandleRecord(other.topic, func(context.Context, *kgo.Record) error { return nil })}
-	c, err = consumer.New(cfg)
+	require.ErrorContains(t, runBriefly(t, cfg), "is compacted")
+}
+
+// runBriefly is Run of a consumer that is to refuse to start: if it does not, it is
+// stopped soon, and returns nil.
+func runBriefly(t *testing.T, cfg consumer.Config) error {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	c, err := consumer.New(cfg)
 	require.NoError(t, err)
-	require.ErrorContains(t, c.Run(t.Context()), "is compacted")
+	return c.Run(ctx)
 }
 
 // deletedChainTopicsAreSaid: first the queue is deleted, then the retry topic, with
