@@ -17,9 +17,11 @@ import (
 
 // A hop is what a policy has published before a record counts as finished: the
 // record on its way to a retry topic or a dead-letter queue, or the outcome of one
-// that came back from there. Hops are pipelined: no worker waits for one, only the
-// lane of the record does. A hop that fails is tried again, for as long as it
-// takes, without running the handler again; nothing is skipped.
+// that came back from there. Most are flights, which nobody waits for (flight.go). The
+// others are here: where order is kept, the lane of the record waits until its hop is
+// acknowledged, and a flight that was refused gets a lane. A hop that fails is tried
+// again, for as long as it takes, without running the handler again; nothing is
+// skipped.
 
 // arrival is what a policy said of a record.
 type arrival struct {
