@@ -79,9 +79,12 @@ func (b balancer) balanceSources(all *kgo.ConsumerBalancer, topics map[string]in
 	} else {
 		assigned = sticky.Balance(counts)
 	}
+	if err != nil {
+		return nil, fmt.Errorf("consumer: balancing the group: %w", err)
+	}
 	plan, ok := assigned.(*kgo.BalancePlan)
-	if err != nil || !ok {
-		return nil, fmt.Errorf("consumer: balancing the group: the plan is a %T: %w", assigned, err)
+	if !ok {
+		return nil, fmt.Errorf("consumer: balancing the group: the client's plan is a %T, which is not known here", assigned)
 	}
 	return plan, nil
 }

@@ -152,6 +152,7 @@ func (e *engine) dropped(a *assignment, head *kgo.Record, v duplex.Verdict) {
 func (e *engine) countLate(t *turn) {
 	late := 0
 	switch {
+	case t.lane != nil && t.lane.moves: // it did not run
 	case t.assignment.handler.batch != nil:
 		late = t.size - len(t.failed)
 	case t.lane == nil:

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"hash/fnv"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -28,6 +29,19 @@ const (
 
 func chainDelays() []time.Duration { return []time.Duration{500 * time.Millisecond, 2 * time.Second} }
 
+// chainPlace is a partition of the source or of a retry topic.
+type chainPlace struct {
+	topic     string
+	partition int32
+}
+
+// chainEnd is one time that a record was handled, and where it was read.
+type chainEnd struct {
+	chainPlace
+	offset int64
+	at     time.Time
+}
+
 // chainArm is a group, so many of whose records fail for good, and as many once.
 type chainArm struct {
 	t       *testing.T
@@ -37,15 +51,16 @@ type chainArm struct {
 	sent    atomic.Int64 // and acknowledged
 
 	mu       sync.Mutex
-	finished map[int][]time.Time // by the value of the record
-	members  []func() error      // stop them
+	finished map[int][]chainEnd // by the value of the record
+	states   map[chainPlace][]groupState
+	members  []func() error // stop them
 	changes  int
 	troubles []string // of members that left
 }
 
 func newChainArm(t *testing.T, c duplex.Cluster, percent uint32) *chainArm {
 	t.Helper()
-	a := &chainArm{t: t, percent: percent, topic: newTopic(t, c, chainPartitions), finished: map[int][]time.Time{}}
+	a := &chainArm{t: t, percent: percent, topic: newTopic(t, c, chainPartitions), finished: map[int][]chainEnd{}, states: map[chainPlace][]groupState{}}
 	a.config = consumer.Config{
 		Cluster: c, Group: unique(t), SessionTimeout: sessionTimeout,
 		Failures: dlq.Policy{Delays: chainDelays(), MaxDeadRatio: 1}, // the breaker is another test's
@@ -74,7 +89,7 @@ func (a *chainArm) handle(ctx context.Context, r *kgo.Record) error {
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.finished[v] = append(a.finished[v], time.Now())
+	a.finished[v] = append(a.finished[v], chainEnd{chainPlace{r.Topic, r.Partition}, r.Offset, time.Now()})
 	return nil
 }
 
@@ -147,6 +162,9 @@ func TestChainConservesOnThreeBrokers(t *testing.T) {
 	var loading sync.WaitGroup
 	for _, a := range arms {
 		loading.Go(func() { a.load(ctx) })
+		// A client with few retries: a broker that is gone is asked again by us.
+		eye := rawClient(t, a.config.Cluster, kgo.RequestRetries(2), kgo.RetryTimeout(5*time.Second))
+		loading.Go(func() { a.watch(ctx, eye) })
 	}
 	pass := func(d time.Duration) { <-time.NewTimer(d).C }
 	pass(shortOr(6*time.Second, 30*time.Second))
@@ -192,12 +210,53 @@ func (a *chainArm) check(admin *kadm.Client, from, until time.Time) {
 		require.Empty(t, dead[v], "%d %%: record %d was handled and is a dead letter", a.percent, v)
 		if len(ends) > 1 {
 			repeats += len(ends) - 1
-			a.inDoubt(fmt.Sprint("record ", v), ends[0], from, until)
+			a.inDoubt(fmt.Sprint("record ", v), ends[0].at, from, until)
+			for _, again := range ends[1:] {
+				require.False(t, a.knew(ends[0], again.at), "%d %%: record %d was handled again at %s, when the coordinator was seen to know that it was finished at %s",
+					a.percent, v, again.at, ends[0].at)
+			}
 		}
 	}
 	require.Equal(t, int(a.sent.Load()), alive+len(dead))
 	t.Logf("%3d %%: %d published = %d handled + %d dead letters; %d handled again, %d more copies of dead letters; %d changes of members, %d of them with trouble %.200v",
 		a.percent, a.sent.Load(), alive, len(dead), repeats, copies, a.changes, len(a.troubles), a.troubles)
+}
+
+// knew reports whether the coordinator was seen to know, by the given time, that a
+// record was finished where it was read.
+func (a *chainArm) knew(end chainEnd, by time.Time) bool {
+	states := a.states[end.chainPlace]
+	n, _ := slices.BinarySearchFunc(states, by, func(s groupState, by time.Time) int { return s.at.Compare(by) })
+	return n > 0 && states[n-1].finished(end.offset)
+}
+
+// watch notes what the coordinator has of the group, until ctx ends.
+func (a *chainArm) watch(ctx context.Context, cl *kgo.Client) {
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for until(ctx, tick.C) {
+		offsets, err := kadm.NewClient(cl).FetchOffsets(ctx, a.config.Group)
+		if err != nil {
+			continue // the broker that is asked is gone
+		}
+		at := time.Now()
+		offsets.Each(func(o kadm.OffsetResponse) {
+			if o.Err == nil && o.At >= 0 {
+				p := chainPlace{o.Topic, o.Partition}
+				a.states[p] = append(a.states[p], groupState{at, o.At, o.Metadata})
+			}
+		})
+	}
+}
+
+// until waits for c, and reports false if ctx ends first.
+func until(ctx context.Context, c <-chan time.Time) bool {
+	select {
+	case <-ctx.Done():
+		return false
+	case <-c:
+		return true
+	}
 }
 
 // dead gives the IDs of the dead letters of each value, and how many of them are
