@@ -82,8 +82,7 @@ func (e *engine) followOnce(ctx context.Context) {
 	case ctx.Err() != nil:
 		return
 	case err != nil:
-		e.log.Warn("the topics for failed records are not as they should be, looking again", zap.Error(err))
-		e.followed.look()
+		e.log.Warn("the topics for failed records are not as they should be, looking again in a while", zap.Duration("in", followSeldom), zap.Error(err))
 	case changed:
 		e.client.ForceMetadataRefresh() // the client would notice within minutes only
 	}

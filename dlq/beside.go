@@ -79,6 +79,9 @@ func (w *written) deleted(topic string, now time.Time) (letters int64) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	letters = w.letters[topic]
+	if _, said := w.lost[topic]; said && letters == 0 {
+		return 0 // it could not be made again meanwhile
+	}
 	if w.lost == nil {
 		w.lost = map[string]duplex.Problem{}
 	}

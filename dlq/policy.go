@@ -188,6 +188,9 @@ func (p Policy) Validate() error {
 	if p.OnFull == UseChain && !p.KeepOrder {
 		bad("OnFull = UseChain: is of use with KeepOrder only")
 	}
+	if p.OnFull == UseChain && p.Delays != nil && len(p.Delays) == 0 {
+		bad("OnFull = UseChain: without Delays there are no retry topics to use")
+	}
 	for _, topic := range slices.Sorted(maps.Keys(p.PerTopic)) {
 		of := p.PerTopic[topic]
 		if of.PerTopic != nil {

@@ -32,6 +32,7 @@ func TestPolicySaysWhatIsWrong(t *testing.T) {
 		"MaxDeadRatio = NaN: want 0 to 1":                                 {MaxDeadRatio: math.NaN()},
 		"Retention = -1s":                                                 {Retention: -time.Second},
 		"OnFull = 7: want Pause or UseChain":                              {OnFull: 7},
+		"UseChain: without Delays there are no":                           {KeepOrder: true, OnFull: UseChain, Delays: []time.Duration{}},
 		`PerTopic["a"].PerTopic: must not be set`:                         {PerTopic: map[string]Policy{"a": {PerTopic: map[string]Policy{}}}},
 		`PerTopic["b"]: OnFull = UseChain: is of use with KeepOrder only`: {PerTopic: map[string]Policy{"b": {OnFull: UseChain}}},
 	} {
@@ -127,6 +128,7 @@ func TestDeletedQueueIsSaid(t *testing.T) {
 	c.Published(c.Failed(failed(order(), 1, errDown)).Hop())
 	p := preparation{chain: c, source: c.sources["orders"]}
 	p.gone(wanted{name: DeadTopic("boards", "orders"), dead: true})
+	p.gone(wanted{name: DeadTopic("boards", "orders"), dead: true}) // it could not be made, and is looked for again
 	require.Contains(t, c.Problems()[0].Detail, "with 3 dead letters that this member had written")
 	require.Equal(t, duplex.StatusRetryDataLost, c.Problems()[0].Code)
 }

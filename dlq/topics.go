@@ -102,13 +102,14 @@ func (p *preparation) run(ctx context.Context) error {
 	return nil
 }
 
-// find asks for the source and the topics beside it, those of former delays included.
+// find asks for the source and the topics beside it, at the start also for those of
+// former delays.
 func (p *preparation) find(ctx context.Context, want []wanted) (err error) {
 	names := []string{p.source.topic}
 	for _, w := range want {
 		names = append(names, w.name)
 	}
-	for n := len(p.source.policy.Delays) + 1; n <= maxDelays; n++ {
+	for n := len(p.source.policy.Delays) + 1; n <= maxDelays && !p.following; n++ {
 		names = append(names, RetryTopic(p.env.Group, p.source.topic, n))
 	}
 	if p.there, err = p.admin.ListTopics(ctx, names...); err != nil {
