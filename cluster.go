@@ -44,7 +44,8 @@ type Cluster struct {
 	// Duplex's own. Options
 	// that a promise of Duplex rests on (acks, idempotence, the group and its
 	// callbacks, start and reset offsets, …) are refused by New with an error
-	// that names them; so is one for which Duplex has a field.
+	// that names them; so is one for which Duplex has a field. A hook must not keep a
+	// record that is published for a failed one: it is used again.
 	KafkaOptions []kgo.Opt
 }
 

@@ -285,7 +285,7 @@ func (a *assignment) finish(w *worker) {
 	case a.closed:
 		a.engine.countLate(t)
 	case t.lane != nil && t.lane.moves:
-		a.movedOn(w, t.lane, t.steps[0])
+		a.movedOn(w, t.lane, t.step(0))
 	case a.handler.batch != nil:
 		a.engine.judgeBatch(a, w)
 	case t.lane != nil:
@@ -326,6 +326,7 @@ func (a *assignment) settleTo(t *turn, done int) {
 		return
 	}
 	t.settled = done
+	a.engine.counts.recovered.Add(t.again(done-n, done))
 	for n > 0 {
 		s := t.queue.pop(n)
 		a.finished(s)

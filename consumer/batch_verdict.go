@@ -47,7 +47,7 @@ type batchResult struct {
 func (b *batchResult) decide() {
 	for i := range b.turn.size {
 		err, failed := b.turn.failed[i]
-		v, step := duplex.VerdictOf(err), b.turn.steps[i]
+		v, step := duplex.VerdictOf(err), b.turn.step(i)
 		if !failed || v.Kind == duplex.VerdictDrop || step.Kind() == failure.Publish || step.Kind() == failure.Finish {
 			continue
 		}
@@ -55,7 +55,7 @@ func (b *batchResult) decide() {
 		if b.last == nil || b.counted.Kind == duplex.VerdictSnooze {
 			b.counted, b.last = v, err
 		}
-		if at := b.engine.runAt(b.turn.attempts[i], step, v); at.After(b.at) {
+		if at := b.engine.runAt(b.turn.attempt(i), step, v); at.After(b.at) {
 			b.at = at
 		}
 	}
@@ -66,10 +66,10 @@ func (b *batchResult) decide() {
 func (b *batchResult) over(i int, it item) bool {
 	a, e := b.assignment, b.engine
 	err, failed := b.turn.failed[i]
-	v, publish := duplex.VerdictOf(err), b.turn.after[i]
-	switch step := b.turn.steps[i]; {
+	v, publish := duplex.VerdictOf(err), b.turn.publish(i)
+	switch step := b.turn.step(i); {
 	case !failed:
-		e.handled(b.turn.attempts[i])
+		e.handled(b.turn.attempt(i))
 	case v.Kind == duplex.VerdictDrop:
 		e.dropped(a, it.record, v)
 	case b.gaveUp:
@@ -77,7 +77,7 @@ func (b *batchResult) over(i int, it item) bool {
 	case step.Kind() == failure.Finish, step.Kind() == failure.Publish:
 		e.countFailed(v, 1)
 		if publish = step.Hop(); publish != nil {
-			e.logMoved(a, it.record, b.turn.attempts[i], publish, err)
+			e.logMoved(a, it.record, b.turn.attempt(i), publish, err)
 		}
 	default:
 		return false
@@ -86,7 +86,7 @@ func (b *batchResult) over(i int, it item) bool {
 		a.finishedOne(it)
 		return true
 	}
-	b.worker.flights = append(b.worker.flights, a.fly(it, b.turn.attempts[i], publish, err))
+	b.worker.flights = append(b.worker.flights, a.fly(it, b.turn.attempt(i), publish, err))
 	return true
 }
 

@@ -101,9 +101,6 @@ func (a *assignment) started(t *turn) {
 	default:
 		t.pieces, t.size = append(t.pieces[:0], t.batchLanes()), len(t.attempts)
 	}
-	if a.handler.batch != nil && t.inPlace {
-		a.chunkAttempts(t)
-	}
 }
 
 // batchLanes has the heads of the turn's lanes run as one batch.
@@ -118,21 +115,6 @@ func (t *turn) batchLanes() (records []*kgo.Record) {
 	return records
 }
 
-// chunkAttempts notes which attempt it is for each record of a batch that has not
-// failed since it was read.
-func (a *assignment) chunkAttempts(t *turn) {
-	t.attempts = t.attempts[:0]
-	for _, piece := range t.pieces {
-		for _, r := range piece {
-			attempt := int32(1)
-			if a.chained {
-				attempt = a.firstAttempt(r)
-			}
-			t.attempts = append(t.attempts, attempt)
-		}
-	}
-}
-
 func (a *assignment) takeQueue(w *worker) {
 	t := &w.turn
 	switch {
@@ -141,7 +123,7 @@ func (a *assignment) takeQueue(w *worker) {
 		if t.queue.len() > 0 && a.ordering != Unordered {
 			a.chunk = t
 		}
-	case a.pace.inPlace && !a.chained:
+	case a.pace.inPlace:
 		a.takeChunk(t, min(a.queue.len(), chunkSize))
 		if t.queue.len() > 0 {
 			a.chunk = t
@@ -178,34 +160,56 @@ func (a *assignment) takeChunk(t *turn, n int) {
 		a.queue.moveTo(&t.queue, n)
 		return
 	}
+	now := time.Now()
 	for range max(n, lookAhead) {
 		if n == 0 || a.queue.len() == 0 || a.wholeWaits() || (a.chained && a.queueWaits()) {
 			return
 		}
-		if run := a.free(n); run > 0 {
-			t.queue.push(a.queue.pop(run))
-			n -= run
-		} else if _, _, diverted := a.divert(); !diverted {
-			t.queue.push(a.queue.pop(1))
-			n--
+		run := a.free(t, n, now)
+		if run == 0 {
+			first := a.queue.head()
+			if _, _, diverted := a.divert(); diverted {
+				continue
+			}
+			a.counted(t, first)
+			run = 1
 		}
+		t.queue.push(a.queue.pop(run))
+		n -= run
 	}
 }
 
 // free is how many records at the head of the queue, at most n and of one slice, have
-// keys that no lane has.
-func (a *assignment) free(n int) int {
-	if a.chained || len(a.heads) > 0 {
+// keys that no lane has, and may run now.
+func (a *assignment) free(t *turn, n int, now time.Time) int {
+	if len(a.heads) > 0 {
 		return 0 // each is to be looked at
 	}
 	records := a.queue.slices[a.queue.first].records
 	records = records[:min(n, len(records))]
 	for i, r := range records {
-		if key, keyed := a.ordering.keyOf(r); keyed && a.lanes.byKey[key] != nil {
+		if a.lanes.n > 0 {
+			if key, keyed := a.ordering.keyOf(r); keyed && a.lanes.byKey[key] != nil {
+				return i
+			}
+		}
+		if !a.chained {
+			continue
+		}
+		if at := a.arrived(r); at.Moves || at.Due.After(now) {
 			return i
 		}
+		a.counted(t, r)
 	}
 	return len(records)
+}
+
+// counted notes which attempt it is for the next record of a chunk, where it may not be
+// the first.
+func (a *assignment) counted(t *turn, r *kgo.Record) {
+	if a.chained {
+		t.attempts = append(t.attempts, a.firstAttempt(r))
+	}
 }
 
 // divert takes the first record off the queue if it may not run now: because its

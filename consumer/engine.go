@@ -169,8 +169,9 @@ func wrap(next duplex.Next, middleware []duplex.Middleware) duplex.Next {
 const fetchMaxWait = 300 * time.Millisecond
 
 // hopLinger gathers hops: one by one, each would cost a request, and have the fetch
-// that waits for it in a retry topic return for a single record.
-const hopLinger = 5 * time.Millisecond
+// that waits for it in a retry topic return for a single record. The delay of a retry
+// topic runs meanwhile, and nobody waits for a hop but a key whose order is kept.
+const hopLinger = 20 * time.Millisecond
 
 func (e *engine) options() []kgo.Opt {
 	opts := []kgo.Opt{

@@ -171,6 +171,17 @@ func (a *assignment) land(landed []*flight) {
 			}
 		}
 	}
+	a.landed(landed)
+	for _, f := range landed {
+		if f.landed == nil {
+			f.hop.Release()
+		}
+	}
+}
+
+// landed enters flights into the ledger.
+func (a *assignment) landed(landed []*flight) {
+	e := a.engine
 	a.mu.Lock()
 	defer a.unlock()
 	a.now = e.clock()
@@ -215,10 +226,10 @@ func (a *assignment) refused(f *flight) {
 	a.hopFailed(l, f.landed)
 }
 
-// detach takes the record that a chunk is at out of it, because its handler failed and
-// nobody waits for what is published for it. It returns nil if the chunk is not the
-// worker's any more. No lock is held.
-func (a *assignment) detach(t *turn, h *failure.Hop) *flight {
+// detach takes the record that a chunk is at out of it, because nobody waits for what is
+// published for it. It returns nil if the chunk is not the worker's any more. No lock is
+// held.
+func (a *assignment) detach(t *turn, attempt int32, h *failure.Hop) *flight {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.closed || t.lane != nil {
@@ -226,7 +237,7 @@ func (a *assignment) detach(t *turn, h *failure.Hop) *flight {
 	}
 	a.now = a.engine.clock()
 	a.settleTo(t, t.ended)
-	f := a.fly(t.queue.popOne(), 1, h, t.err)
+	f := a.fly(t.queue.popOne(), attempt, h, t.err)
 	t.settled++
 	t.ended++
 	t.flown++

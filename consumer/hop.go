@@ -59,41 +59,59 @@ func (e *engine) consult(t *turn) {
 			e.chain.Handled(a.handler.source, handled)
 		}
 		if t.err != nil && !t.consulted {
-			e.consultOn(t, 0, t.at(t.ended), 1, t.err)
+			e.consultOn(t, 0, t.at(t.ended), t.attempt(t.ended), t.err)
 		}
+	case t.err == nil:
+		e.consultOn(t, 0, t.lane.head.record, t.lane.attempt, nil)
+		e.chain.Handled(a.handler.source, 1)
 	default:
+		before := e.clock()
 		e.consultOn(t, 0, t.lane.head.record, t.lane.attempt, t.err)
-		if t.err == nil {
-			e.chain.Handled(a.handler.source, 1)
-		}
+		t.began += e.clock() - before // the handler is not slow because it fails: see pace
 	}
 }
 
-// flyOn asks the policy about the record that a chunk is at, which failed. It reports
-// whether the chunk goes on behind it.
-func (e *engine) flyOn(t *turn, r *kgo.Record) bool {
-	if e.chain == nil {
+// goOn asks the policy about the record that a chunk is at, which failed, or was read
+// from one of the policy's topics. It reports whether the chunk goes on behind it.
+func (e *engine) goOn(t *turn, r *kgo.Record, attempt int32) bool {
+	v := duplex.VerdictOf(t.err)
+	if e.chain == nil || v.Kind == duplex.VerdictDrop {
 		return false
 	}
-	a, v := t.assignment, duplex.VerdictOf(t.err)
-	if v.Kind == duplex.VerdictDrop {
-		return false
-	}
-	e.consultOn(t, 0, r, 1, t.err)
+	e.consultOn(t, 0, r, attempt, t.err)
 	t.consulted = true
-	step := t.steps[0]
-	if step.Kind() != failure.Publish || step.Hop().Ordered {
+	hop := t.publish(0)
+	switch step := t.step(0); {
+	case t.err == nil && hop == nil:
+		t.ended++
+	case t.err == nil:
+		if !e.flyOn(t, attempt, hop) {
+			return false
+		}
+		e.chain.Handled(t.assignment.handler.source, 1)
+		e.handled(attempt)
+	case step.Kind() != failure.Publish || step.Hop().Ordered || !e.flyOn(t, attempt, step.Hop()):
 		return false
+	default:
+		e.countFailed(v, 1)
 	}
-	f := a.detach(t, step.Hop())
+	t.undecided()
+	t.err, t.consulted = nil, false
+	return true
+}
+
+// flyOn takes the record that a chunk is at out of it, and publishes what there is to
+// publish for it.
+func (e *engine) flyOn(t *turn, attempt int32, h *failure.Hop) bool {
+	a := t.assignment
+	f := a.detach(t, attempt, h)
 	if f == nil {
 		return false
 	}
-	e.countFailed(v, 1)
-	e.logMoved(a, r, 1, step.Hop(), t.err)
+	if t.err != nil {
+		e.logMoved(a, f.item.record, attempt, h, t.err)
+	}
 	e.launch(f)
-	clear(t.steps)
-	t.err, t.consulted = nil, false
 	return true
 }
 
@@ -101,7 +119,7 @@ func (e *engine) consultOnBatch(t *turn) {
 	i := 0
 	for _, piece := range t.pieces {
 		for _, r := range piece {
-			e.consultOn(t, i, r, t.attempts[i], t.failed[i])
+			e.consultOn(t, i, r, t.attempt(i), t.failed[i])
 			i++
 		}
 	}
@@ -121,9 +139,7 @@ func (e *engine) consultOn(t *turn, i int, r *kgo.Record, attempt int32, err err
 			return
 		}
 		if publish := e.chain.Finished(r); publish != nil {
-			if t.after == nil {
-				t.after = map[int]*failure.Hop{}
-			}
+			t.after = extended(t.after, i)
 			t.after[i] = publish
 		}
 	case a.ctx.Err() == nil:
@@ -135,10 +151,57 @@ func (e *engine) consultOn(t *turn, i int, r *kgo.Record, attempt int32, err err
 
 // decided notes what the policy says of the i-th record.
 func (t *turn) decided(i int, step failure.Step) {
-	if t.steps == nil {
-		t.steps = map[int]failure.Step{}
-	}
+	t.steps = extended(t.steps, i)
 	t.steps[i] = step
+}
+
+// undecided forgets what the policy said.
+func (t *turn) undecided() {
+	clear(t.steps)
+	clear(t.after)
+	t.steps, t.after = t.steps[:0], t.after[:0]
+}
+
+// step is what the policy says of the i-th record, publish what there is to publish for
+// it although it did not fail.
+func (t *turn) step(i int) (step failure.Step) {
+	if i < len(t.steps) {
+		step = t.steps[i]
+	}
+	return step
+}
+
+func (t *turn) publish(i int) (h *failure.Hop) {
+	if i < len(t.after) {
+		h = t.after[i]
+	}
+	return h
+}
+
+// extended has at least an i-th element.
+func extended[S any](s []S, i int) []S {
+	if n := i + 1 - len(s); n > 0 {
+		s = append(s, make([]S, n)...)
+	}
+	return s
+}
+
+// attempt is the number of the run of the i-th record of a chunk.
+func (t *turn) attempt(i int) int32 {
+	if i < len(t.attempts) {
+		return t.attempts[i]
+	}
+	return 1
+}
+
+// again counts the records of a chunk from one to another that had run before.
+func (t *turn) again(from, to int) (n int64) {
+	for i := from; i < to && i < len(t.attempts); i++ {
+		if t.attempts[i] > 1 {
+			n++
+		}
+	}
+	return n
 }
 
 // orders reports whether later records wait for r while it waits in its place.

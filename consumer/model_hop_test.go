@@ -66,7 +66,7 @@ func (m *model) consult(p *player) (flown bool) {
 	if m.chain == nil {
 		return false
 	}
-	if t := &p.turn; t.inPlace && !m.batch && t.err != nil && m.engine.flyOn(t, p.records[0]) {
+	if t := &p.turn; t.inPlace && !m.batch && t.err != nil && m.engine.goOn(t, p.records[0], 1) {
 		return true
 	}
 	m.engine.consult(&p.turn)

@@ -44,20 +44,21 @@ type turn struct {
 	seenAt int64
 
 	size     int           // of a chunk or a batch
-	attempts []int32       // of each record of a batch
+	attempts []int32       // of each record of a batch, or of a chunk of the policy's topics
 	err      error         // of the record that the turn ended with
 	failed   map[int]error // of a batch: which, and why
 	// What the policy says: to do with a record that failed, and to publish for
 	// one that did not. By index, which is 0 for the only one of a lane or the
-	// last one of a chunk.
-	steps map[int]failure.Step
-	after map[int]*failure.Hop
+	// last one of a chunk; see step and publish.
+	steps []failure.Step
+	after []*failure.Hop
 }
 
 // reset makes a turn ready for an assignment.
 func (t *turn) reset(a *assignment) {
-	t.assignment, t.lane, t.err, t.failed, t.steps, t.after = a, nil, nil, nil, nil, nil
-	t.lanes = t.lanes[:0]
+	t.assignment, t.lane, t.err, t.failed = a, nil, nil, nil
+	t.lanes, t.attempts = t.lanes[:0], t.attempts[:0]
+	t.undecided()
 	t.settled, t.ended, t.flown, t.size, t.consulted = 0, 0, 0, 0, false
 }
 
@@ -186,9 +187,9 @@ func (e *engine) runPiece(t *turn, records []*kgo.Record, contexts []recordConte
 		if a.halted() || !t.claim() {
 			return false
 		}
-		contexts[i] = recordContext{assignment: a, record: r, attempt: 1}
-		if t.err = e.call(&contexts[i], a.handler.single); t.err != nil {
-			if !e.flyOn(t, r) {
+		contexts[i] = recordContext{assignment: a, record: r, attempt: t.attempt(t.ended)}
+		if t.err = e.call(&contexts[i], a.handler.single); t.err != nil || a.chained {
+			if !e.goOn(t, r, contexts[i].attempt) {
 				return false
 			}
 			continue
@@ -218,7 +219,7 @@ func orTimeout(ctx context.Context, err error) error {
 
 func (e *engine) runBatch(t *turn) {
 	records := slices.Concat(t.pieces...) // the handler may keep it
-	ctx := &recordContext{assignment: t.assignment, record: records[0], attempt: t.attempts[0]}
+	ctx := &recordContext{assignment: t.assignment, record: records[0], attempt: t.attempt(0)}
 	err := e.callBatch(ctx, t.assignment.handler.batch, records)
 	if be, ok := errors.AsType[*BatchError](err); ok {
 		t.someFailed(be)

@@ -32,14 +32,14 @@ func (e *engine) judge(w *worker, l *lane) {
 	switch {
 	case t.err == nil:
 		e.handled(l.attempt)
-		a.done(w, l, t.after[0])
+		a.done(w, l, t.publish(0))
 	case v.Kind == duplex.VerdictDrop:
 		e.dropped(a, l.head.record, v)
-		a.done(w, l, t.after[0])
+		a.done(w, l, t.publish(0))
 	case a.ctx.Err() != nil:
 		a.ready.push(l) // it was told to give up: no failure of the record
 	default:
-		e.failed(w, l, t.steps[0], v)
+		e.failed(w, l, t.step(0), v)
 	}
 }
 

@@ -172,6 +172,57 @@ func TestVirtualHops(t *testing.T) {
 	}
 }
 
+// Many records that are due at once run in place, like those of the source: each in its
+// attempt, those that fail again leave the chunk, and so do outcomes.
+func TestVirtualHopsInPlace(t *testing.T) {
+	const n = 1000
+	for _, ordering := range []consumer.Ordering{consumer.ByKey, consumer.ByPartition, consumer.Unordered} {
+		t.Run(ordering.String(), func(t *testing.T) {
+			inHopWorld(t, func(t *testing.T, w *world) {
+				w.publish(0, 0, n)
+				rs := newRuns()
+				m := w.start(consumer.Config{Ordering: ordering, Failures: testPolicy{}, Handlers: handle(func(ctx context.Context, r *kgo.Record) error {
+					rs.note(ctx, r)
+					if consumer.FromContext(ctx).Attempt <= value(r)%4 {
+						return errors.New("not yet")
+					}
+					return nil
+				})})
+				time.Sleep(5 * time.Minute)
+				var outcomes, dead []int
+				retried := 0
+				for v := range n {
+					for i, run := range rs.all(v) {
+						require.Equal(t, i+1, run.attempt)
+						require.Equal(t, i > 0, run.topic == "retry")
+					}
+					switch fails := v % 4; fails {
+					case 3:
+						dead, retried = append(dead, v), retried+2
+						require.Len(t, rs.all(v), 3)
+					case 1, 2:
+						outcomes, retried = append(outcomes, v), retried+fails
+						require.Len(t, rs.all(v), fails+1)
+					default:
+						require.Len(t, rs.all(v), 1)
+					}
+				}
+				require.ElementsMatch(t, dead, w.contents("dead"))
+				require.ElementsMatch(t, outcomes, w.contents("outcomes"))
+				counts := m.c.Status().Counts
+				require.EqualValues(t, len(outcomes), counts["recovered"])
+				require.EqualValues(t, n-len(dead), counts["handled"])
+				require.EqualValues(t, retried+len(dead), counts["failed"])
+				require.EqualValues(t, retried+len(dead)+len(outcomes), counts["moved"])
+				require.NoError(t, m.halt())
+				commits := w.kafka.GroupInfo("boards").Commits
+				require.EqualValues(t, n, commits["orders"][0].Offset)
+				require.EqualValues(t, retried, commits["retry"][0].Offset)
+			})
+		})
+	}
+}
+
 func TestVirtualHopsOfBatches(t *testing.T) {
 	inHopWorld(t, func(t *testing.T, w *world) {
 		w.publish(0, 0, 50)

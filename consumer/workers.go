@@ -52,7 +52,7 @@ type worker struct {
 func (w *worker) rest() {
 	w.contexts, w.turn.lane, w.turn.assignment = nil, nil, nil
 	clear(w.turn.lanes[:cap(w.turn.lanes)])
-	w.turn.pieces, w.turn.attempts = nil, nil
+	w.turn.pieces, w.turn.attempts, w.turn.steps, w.turn.after = nil, nil, nil, nil
 }
 
 // contextBlock is how many contexts are allocated at once.

@@ -40,21 +40,16 @@ func (b *beside) of(topic string) besideTopic {
 	return b.is[topic]
 }
 
-// hop takes r to a topic beside its own: to the partition of the same number, as far as
-// there is one.
-func (b *beside) hop(topic string, r *kgo.Record, headers []kgo.RecordHeader) *failure.Hop {
+// hop takes r to a topic beside its own, with the headers that were written: to the
+// partition of the same number, as far as there is one.
+func (b *beside) hop(topic string, r *kgo.Record, w writer) *failure.Hop {
 	p := r.Partition
 	if n := b.of(topic).partitions; n > 0 {
 		p %= n
 	}
-	var both struct { // there may be many
-		hop    failure.Hop
-		record kgo.Record
-	}
-	h := &both
-	h.record = kgo.Record{Topic: topic, Partition: p, Key: r.Key, Value: r.Value, Headers: headers}
-	h.hop.Record = &h.record
-	return &h.hop
+	to := w.hop.Record
+	to.Topic, to.Partition, to.Key, to.Value, to.Headers = topic, p, r.Key, r.Value, w.headers
+	return w.hop
 }
 
 // written counts the dead letters that were written since the consumer was started,

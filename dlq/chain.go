@@ -289,7 +289,7 @@ func (c *chain) hop(r *kgo.Record, s *source, j journey, f *failure.Failure, at 
 	} else {
 		w.carryError(r.Headers)
 	}
-	h := c.beside.hop(s.retry[n-1], r, w.headers)
+	h := c.beside.hop(s.retry[n-1], r, w)
 	h.Kind, h.Due = kind, at
 	return failure.PublishFirst(h)
 }
@@ -333,7 +333,7 @@ func (c *chain) dead(s *source, r *kgo.Record, j journey, f Failure) *failure.Ho
 	if f.Stack != "" {
 		w.text(HeaderErrorStack, f.Stack)
 	}
-	h := c.beside.hop(s.dead, r, w.headers)
+	h := c.beside.hop(s.dead, r, w)
 	h.Kind, h.Reason, h.Fingerprint = failure.HopDead, string(f.Reason), f.Fingerprint
 	return h
 }

@@ -85,15 +85,14 @@ var names = [...]string{
 	HeaderErrorMessage, HeaderLastFailedAt, HeaderReason, HeaderErrorStack, HeaderFingerprint, HeaderRedriveID, HeaderEditOf,
 }
 
-// theirs are the headers of a record that are not ours, in their order.
-func theirs(headers []kgo.RecordHeader, room int) []kgo.RecordHeader {
-	kept := make([]kgo.RecordHeader, 0, len(headers)+room)
+// theirs appends the headers of a record that are not ours, in their order.
+func theirs(to, headers []kgo.RecordHeader) []kgo.RecordHeader {
 	for _, h := range headers {
 		if !ours(h.Key) {
-			kept = append(kept, h)
+			to = append(to, h)
 		}
 	}
-	return kept
+	return to
 }
 
 // bounded is text of at most so many bytes, without what is not UTF-8 and without

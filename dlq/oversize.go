@@ -25,7 +25,7 @@ func (c *chain) Refused(h *failure.Hop) *failure.Hop {
 		return c.tooLargeToWait(r)
 	}
 	reason, _ := duplex.Header(r, HeaderReason)
-	less, smaller := *h, *r
+	less, smaller := failure.Hop{Kind: h.Kind, Ordered: h.Ordered, Reason: h.Reason, Fingerprint: h.Fingerprint}, *r
 	smaller.Headers = append([]kgo.RecordHeader(nil), r.Headers...)
 	message, _ := duplex.Header(r, HeaderErrorMessage)
 	if _, stack := duplex.Header(r, HeaderErrorStack); stack || len(message) > shortMessage {
@@ -34,7 +34,7 @@ func (c *chain) Refused(h *failure.Hop) *failure.Hop {
 		less.Record = &smaller
 		return &less
 	}
-	if r.Value == nil && len(theirs(r.Headers, 0)) == 0 && len(r.Key) <= maxWord {
+	if r.Value == nil && len(theirs(nil, r.Headers)) == 0 && len(r.Key) <= maxWord {
 		return nil
 	}
 	smaller.Value, smaller.Headers = nil, mine(r.Headers)

@@ -5,22 +5,23 @@ import (
 	"strconv"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/duplex-go/duplex/internal/failure"
 )
 
-// writer writes headers behind others. Their values are parts of few buffers: there are
-// some twenty for each record.
+// writer writes the headers of a hop: those of the record that are not ours, and ours
+// behind them. Their values are parts of few buffers: there are some twenty for each
+// record.
 type writer struct {
+	hop     *failure.Hop
 	headers []kgo.RecordHeader
 	buffer  []byte
 }
 
-// usually is how many of ours a record has at most, and how long their values are when
-// there is no stack.
-const usually, usualBytes = 18, 256
-
-// newWriter begins with the headers that are not ours.
-func newWriter(of *kgo.Record) *writer {
-	return &writer{theirs(of.Headers, usually), make([]byte, 0, usualBytes)}
+func newWriter(of *kgo.Record) (w writer) {
+	w.hop, w.headers, w.buffer = failure.NewHop()
+	w.headers = theirs(w.headers, of.Headers)
+	return w
 }
 
 func (w *writer) text(name, value string) {

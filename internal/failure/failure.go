@@ -96,36 +96,6 @@ type Waiting struct {
 	Err      error // of the last attempt
 }
 
-// Hop is what a policy has published before a record counts as finished.
-type Hop struct {
-	// Record names exactly the topic and partition that it goes to.
-	Record *kgo.Record
-	Kind   HopKind
-	// Due is when the record is to run again; the zero time if it is not.
-	Due time.Time
-	// Ordered says that later records of its key wait until it is acknowledged, if its
-	// handler takes one record at a time.
-	Ordered bool
-	// Reason and Fingerprint are those of a dead letter.
-	Reason, Fingerprint string
-}
-
-// HopKind says what a hop is for.
-type HopKind uint8
-
-// The kinds of hops.
-const (
-	HopRetry   HopKind = iota // to be tried again, because it failed
-	HopWait                   // to wait on, or because its handler said so
-	HopDead                   // a dead letter
-	HopOutcome                // what became of a record that came back from there
-)
-
-// String is the kind as metrics and logs have it.
-func (k HopKind) String() string {
-	return [...]string{"retry", "wait", "dead-letter", "outcome"}[k]
-}
-
 // Step is what to do with a record that failed. The zero Step leaves it to the
 // consumer: it runs again in its place after its backoff, or when the verdict
 // says.
