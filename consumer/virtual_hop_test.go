@@ -25,7 +25,12 @@ import (
 
 // testPolicy has failed records wait a minute in a retry topic, twice, and then
 // moves them to dead; what comes back through a retry topic leaves an outcome.
-type testPolicy struct{ again, ordered bool }
+type testPolicy struct {
+	again, ordered bool
+	// mixed has some of them move on from the retry topic once, and others leave no
+	// outcome.
+	mixed bool
+}
 
 const retryDelay = time.Minute
 
@@ -40,7 +45,7 @@ func (testPolicy) Topics() map[string]string { return map[string]string{"retry":
 
 func (testPolicy) Arrived(r *kgo.Record) failure.Arrival {
 	n, _ := strconv.Atoi(string(r.Headers[0].Value))
-	return failure.Arrival{Due: r.Timestamp.Add(retryDelay), Attempts: n}
+	return failure.Arrival{Due: r.Timestamp.Add(retryDelay), Attempts: n, Moves: r.Headers[0].Key == "moves"}
 }
 
 func (testPolicy) MaxBytes(string) int32                             { return 0 }
@@ -55,7 +60,12 @@ func (testPolicy) Problems() []duplex.Problem                        { return ni
 
 func (testPolicy) Refused(*failure.Hop) *failure.Hop { return nil }
 
-func (testPolicy) Move(*kgo.Record) failure.Step { return failure.Step{} }
+func (testPolicy) Move(r *kgo.Record) failure.Step {
+	return failure.PublishFirst(&failure.Hop{Record: &kgo.Record{Topic: "retry", Partition: r.Partition, Key: r.Key, Value: r.Value,
+		Headers: []kgo.RecordHeader{{Key: "attempts", Value: r.Headers[0].Value}}}})
+}
+
+func (p testPolicy) moves(r *kgo.Record) bool { return p.mixed && value(r)%8 == 5 }
 
 func (p testPolicy) Failed(f failure.Failure) failure.Step {
 	if f.Verdict.Kind == duplex.VerdictSnooze {
@@ -66,13 +76,19 @@ func (p testPolicy) Failed(f failure.Failure) failure.Step {
 	}
 	r := &kgo.Record{Topic: "retry", Partition: f.Record.Partition, Key: f.Record.Key, Value: f.Record.Value,
 		Headers: []kgo.RecordHeader{{Key: "attempts", Value: fmt.Append(nil, f.Attempt)}}}
-	if f.Attempt == 3 {
+	switch {
+	case f.Attempt == 3:
 		r.Topic = "dead"
+	case f.Attempt == 1 && p.moves(r):
+		r.Headers[0].Key = "moves"
 	}
 	return failure.PublishFirst(&failure.Hop{Record: r, Ordered: p.ordered})
 }
 
-func (testPolicy) Finished(r *kgo.Record) *failure.Hop {
+func (p testPolicy) Finished(r *kgo.Record) *failure.Hop {
+	if p.mixed && value(r)%8 == 2 {
+		return nil
+	}
 	return &failure.Hop{Record: &kgo.Record{Topic: "outcomes", Partition: r.Partition, Value: r.Value}}
 }
 
@@ -173,54 +189,66 @@ func TestVirtualHops(t *testing.T) {
 }
 
 // Many records that are due at once run in place, like those of the source: each in its
-// attempt, those that fail again leave the chunk, and so do outcomes.
+// attempt and not before it is due, and those that fail again leave the chunk, and so do
+// outcomes.
 func TestVirtualHopsInPlace(t *testing.T) {
-	const n = 1000
 	for _, ordering := range []consumer.Ordering{consumer.ByKey, consumer.ByPartition, consumer.Unordered} {
-		t.Run(ordering.String(), func(t *testing.T) {
-			inHopWorld(t, func(t *testing.T, w *world) {
-				w.publish(0, 0, n)
-				rs := newRuns()
-				m := w.start(consumer.Config{Ordering: ordering, Failures: testPolicy{}, Handlers: handle(func(ctx context.Context, r *kgo.Record) error {
-					rs.note(ctx, r)
-					if consumer.FromContext(ctx).Attempt <= value(r)%4 {
-						return errors.New("not yet")
-					}
-					return nil
-				})})
-				time.Sleep(5 * time.Minute)
-				var outcomes, dead []int
-				retried := 0
-				for v := range n {
-					for i, run := range rs.all(v) {
-						require.Equal(t, i+1, run.attempt)
-						require.Equal(t, i > 0, run.topic == "retry")
-					}
-					switch fails := v % 4; fails {
-					case 3:
-						dead, retried = append(dead, v), retried+2
-						require.Len(t, rs.all(v), 3)
-					case 1, 2:
-						outcomes, retried = append(outcomes, v), retried+fails
-						require.Len(t, rs.all(v), fails+1)
-					default:
-						require.Len(t, rs.all(v), 1)
-					}
-				}
-				require.ElementsMatch(t, dead, w.contents("dead"))
-				require.ElementsMatch(t, outcomes, w.contents("outcomes"))
-				counts := m.c.Status().Counts
-				require.EqualValues(t, len(outcomes), counts["recovered"])
-				require.EqualValues(t, n-len(dead), counts["handled"])
-				require.EqualValues(t, retried+len(dead), counts["failed"])
-				require.EqualValues(t, retried+len(dead)+len(outcomes), counts["moved"])
-				require.NoError(t, m.halt())
-				commits := w.kafka.GroupInfo("boards").Commits
-				require.EqualValues(t, n, commits["orders"][0].Offset)
-				require.EqualValues(t, retried, commits["retry"][0].Offset)
-			})
-		})
+		t.Run(ordering.String(), func(t *testing.T) { inHopWorld(t, func(t *testing.T, w *world) { testHopsInPlace(t, w, ordering) }) })
 	}
+}
+
+func testHopsInPlace(t *testing.T, w *world, ordering consumer.Ordering) {
+	const n, first = 1000, 400 // as many first, the others when these fail again
+	policy, rs := testPolicy{mixed: true}, newRuns()
+	m := w.start(consumer.Config{Ordering: ordering, Failures: policy, Handlers: handle(func(ctx context.Context, r *kgo.Record) error {
+		rs.note(ctx, r)
+		if consumer.FromContext(ctx).Attempt <= value(r)%4 {
+			return errors.New("not yet")
+		}
+		return nil
+	})})
+	w.publish(0, 0, first)
+	time.Sleep(20 * time.Second)
+	w.publish(0, first, n-first)
+	time.Sleep(5 * time.Minute)
+	var outcomes, dead []int
+	var failed, moved, recovered int
+	for v := range n {
+		fails, all := v%4, rs.all(v)
+		require.Len(t, all, min(fails, 2)+1)
+		for i, run := range all {
+			require.Equal(t, i+1, run.attempt)
+			require.Equal(t, i > 0, run.topic == "retry")
+			if i == 0 {
+				continue
+			}
+			wait := retryDelay
+			if v%8 == 5 {
+				wait, moved = 2*retryDelay, moved+1
+			}
+			require.InDelta(t, wait, run.at-all[i-1].at, float64(time.Second))
+		}
+		switch failed += fails; {
+		case fails == 3:
+			dead = append(dead, v)
+		case fails > 0:
+			recovered++
+			if v%8 != 2 {
+				outcomes = append(outcomes, v)
+			}
+		}
+	}
+	require.ElementsMatch(t, dead, w.contents("dead"))
+	require.ElementsMatch(t, outcomes, w.contents("outcomes"))
+	counts := m.c.Status().Counts
+	require.EqualValues(t, recovered, counts["recovered"])
+	require.EqualValues(t, n-len(dead), counts["handled"])
+	require.EqualValues(t, failed, counts["failed"])
+	require.EqualValues(t, failed+moved+len(outcomes), counts["moved"])
+	require.NoError(t, m.halt())
+	commits := w.kafka.GroupInfo("boards").Commits
+	require.EqualValues(t, n, commits["orders"][0].Offset)
+	require.EqualValues(t, failed-len(dead)+moved, commits["retry"][0].Offset)
 }
 
 func TestVirtualHopsOfBatches(t *testing.T) {
