@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -370,6 +371,38 @@ func TestVirtualRetryTopicIsReadFromItsBeginning(t *testing.T) {
 		eventually(t, 2*time.Minute, "it ran", func() bool { return len(rs.all(20)) == 1 })
 		require.Equal(t, "retry", rs.all(20)[0].topic)
 		require.Equal(t, 3, rs.all(20)[0].attempt)
+		require.NoError(t, m.halt())
+	})
+}
+
+// Nor does a chunk begin early with what is read together with others that are due.
+func TestVirtualRetriesReadTogetherRunWhenDue(t *testing.T) {
+	inHopWorld(t, func(t *testing.T, w *world) {
+		const n = 600
+		written := make([]time.Time, n)
+		cl := w.client()
+		for v := range n {
+			if v == n/2 {
+				time.Sleep(20 * time.Second)
+			}
+			written[v] = time.Now()
+			require.NoError(t, cl.ProduceSync(t.Context(), &kgo.Record{
+				Topic: "retry", Value: strconv.AppendInt(nil, int64(v), 10), Headers: []kgo.RecordHeader{{Key: "attempts", Value: []byte("1")}},
+			}).FirstErr())
+		}
+		cl.Close()
+		var due, early atomic.Int64
+		m := w.start(consumer.Config{Failures: testPolicy{}, Handlers: handle(func(_ context.Context, r *kgo.Record) error {
+			switch after := time.Since(written[value(r)]); {
+			case after < retryDelay:
+				early.Add(1)
+			case after < retryDelay+time.Second:
+				due.Add(1)
+			}
+			return nil
+		})})
+		eventually(t, 2*time.Minute, "all ran", func() bool { return due.Load()+early.Load() == n })
+		require.Zero(t, early.Load())
 		require.NoError(t, m.halt())
 	})
 }
