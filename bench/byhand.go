@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"errors"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -41,7 +43,11 @@ func failByHand(ctx context.Context, s spec, f *failing) error {
 }
 
 func consumeByHand(ctx, reading context.Context, cl *kgo.Client, s spec, f *failing, a *acks) error {
-	headers := headersByHand(s)
+	same := headersByHand(s)
+	headers := func(*kgo.Record, error) []kgo.RecordHeader { return same }
+	if by, _ := s.Arm.share(); by == armWriting {
+		headers = func(r *kgo.Record, err error) []kgo.RecordHeader { return headersOf(same, s, r, err) }
+	}
 	done := func(_ *kgo.Record, err error) { a.done(err) }
 	committed := time.Now()
 	for reading.Err() == nil {
@@ -52,8 +58,8 @@ func consumeByHand(ctx, reading context.Context, cl *kgo.Client, s spec, f *fail
 			}
 		}
 		fetches.EachRecord(func(r *kgo.Record) {
-			if f.first(r.Partition, r.Offset, r.Value) != nil {
-				cl.Produce(ctx, &kgo.Record{Topic: s.Beside, Partition: r.Partition, Key: r.Key, Value: r.Value, Headers: headers}, done)
+			if err := f.first(r.Partition, r.Offset, r.Value); err != nil {
+				cl.Produce(ctx, &kgo.Record{Topic: s.Beside, Partition: r.Partition, Key: r.Key, Value: r.Value, Headers: headers(r, err)}, done)
 			}
 		})
 		if time.Since(committed) < commitEvery {
@@ -119,6 +125,33 @@ func headersByHand(s spec) []kgo.RecordHeader {
 	headers := make([]kgo.RecordHeader, len(values))
 	for i, v := range values {
 		headers[i] = kgo.RecordHeader{Key: v[0], Value: []byte(v[1])}
+	}
+	return headers
+}
+
+// headersOf are those of one record: what is the same for all is there already.
+func headersOf(same []kgo.RecordHeader, s spec, r *kgo.Record, err error) []kgo.RecordHeader {
+	now := strconv.AppendInt(nil, time.Now().UnixMilli(), 10)
+	partition, offset := strconv.AppendInt(nil, int64(r.Partition), 10), strconv.AppendInt(nil, r.Offset, 10)
+	id := append(append(append([]byte(s.Topic), '/'), partition...), '/')
+	id = append(append(append(append(id, offset...), '@'), s.Group...), "#abcdef"...)
+	headers := slices.Clone(same)
+	for i := range headers {
+		h := &headers[i]
+		switch h.Key {
+		case dlq.HeaderID:
+			h.Value = id
+		case dlq.HeaderOriginPartition:
+			h.Value = partition
+		case dlq.HeaderOriginOffset:
+			h.Value = offset
+		case dlq.HeaderOriginTimestamp:
+			h.Value = strconv.AppendInt(nil, r.Timestamp.UnixMilli(), 10)
+		case dlq.HeaderFirstFailedAt, dlq.HeaderLastFailedAt:
+			h.Value = now
+		case dlq.HeaderErrorMessage:
+			h.Value = []byte(err.Error())
+		}
 	}
 	return headers
 }

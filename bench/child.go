@@ -26,6 +26,8 @@ const (
 	// Of workloads with failures, see share.
 	armNoPolicy  arm = "duplex without policy"
 	armWatermill arm = "watermill"
+	// armWriting is armKgo with headers that say of each record what Duplex's do.
+	armWriting arm = "kgo writing headers"
 )
 
 // spec is one run, handed to a child process.

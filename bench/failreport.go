@@ -26,7 +26,8 @@ func failureSettings() []string {
 		"duplex: ByKey, commits every " + commitEvery.String() + ", fetches of at most " + strconv.Itoa(fetchMax>>20) + " MiB; dlq.Policy with one delay, or dlq.NoRetry with MaxDeadRatio 1 for dead letters",
 		"kgo: on its poll goroutine; produces what fails, with as many bytes of headers, made once, linger " + linger.String() + ", idempotent, acks=all; " +
 			"commits every " + commitEvery.String() + ", after a flush; a second consumer waits for what is due. Both have kgo's own compression for what fails (snappy)",
-		"watermill: PoisonQueue around the handler, idempotent, acks=all, read_committed, else as it is; no Retry middleware, which waits with the partition standing still",
+		"watermill: PoisonQueue around the handler, idempotent, acks=all, read_committed, else as it is; where failed records are tried again, its Retry middleware with one retry, which waits with the partition standing still",
+		"kgo writing headers: the same, with headers that are made for each record and say what Duplex's do",
 	}
 }
 

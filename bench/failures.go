@@ -21,6 +21,7 @@ func failureWorkloads() []workload {
 		{Name: "failing, work 1 ms × 64", Kind: failed, Bytes: 100, Records: 300_000, Keys: keys, Work: time.Millisecond, Flight: 64, Delay: delay, Rounds: 3},
 		{Name: "hops to a retry topic", Kind: hops, Bytes: 100, Records: 500_000, Keys: keys, Delay: time.Hour},
 		{Name: "hops to the dead-letter queue", Kind: hops, Bytes: 100, Records: 500_000, Keys: keys, Dead: true},
+		{Name: "retries beside Watermill", Kind: failed, Bytes: 100, Records: 60_000, Keys: keys, Delay: delay, Peer: armWatermill, Rounds: 2},
 		{Name: "dead letters", Kind: failed, Bytes: 100, Records: 600_000, Keys: keys, Dead: true, Rounds: 2},
 	}
 }
@@ -29,11 +30,13 @@ func failureWorkloads() []workload {
 func (w workload) failureArms() []arm {
 	switch {
 	case w.Kind == hops:
-		return []arm{share(armKgo, 100), share(armDuplex, 100), share(armControl, 100)}
+		return []arm{share(armKgo, 100), share(armDuplex, 100), share(armWriting, 100), share(armControl, 100)}
 	case w.Dead:
 		return []arm{
 			share(armDuplex, 0), share(armWatermill, 0), share(armDuplex, 1), share(armWatermill, 1), share(armDuplex, 10), share(armWatermill, 10),
 		}
+	case w.Peer != "":
+		return []arm{share(armDuplex, 0), share(w.Peer, 0), share(armDuplex, 1), share(w.Peer, 1)}
 	case w.Work > 0:
 		return []arm{share(armDuplex, 0), share(armNoPolicy, 0), share(armDuplex, 1), share(armDuplex, 10)}
 	default:
@@ -48,8 +51,11 @@ func (w workload) failureArms() []arm {
 func (w workload) failureTargets() []target {
 	switch {
 	case w.Kind == hops:
-		return []target{{of: share(armDuplex, 100), against: share(armKgo, 100), least: 0.70}}
-	case w.Dead:
+		return []target{
+			{of: share(armDuplex, 100), against: share(armKgo, 100), least: 0.70},
+			{of: share(armDuplex, 100), against: share(armWriting, 100), least: 0.70},
+		}
+	case w.Dead, w.Peer != "":
 		return nil
 	default:
 		return []target{

@@ -12,11 +12,10 @@ import (
 	"github.com/ThreeDotsLabs/watermill/message/router/middleware"
 )
 
-// failWatermill has Watermill's router handle the records, with its poison queue for
-// those that fail. It runs one record of a partition at a time, and publishes each
-// one that fails by itself. The retry middleware is not among it: that waits with
-// the partition standing still, so that 6 partitions and a second's wait come to 6
-// failed records a second, whatever else is measured.
+// failWatermill has Watermill's router handle the records, with its Retry middleware
+// for those that fail, which waits with the partition standing still, or with its poison
+// queue where they are dead at once. It runs one record of a partition at a time, and
+// publishes each one that fails by itself.
 func failWatermill(ctx context.Context, s spec, f *failing) (err error) {
 	f.remember()
 	consume, produce := saramaConfigs()
@@ -41,13 +40,23 @@ func failWatermill(ctx context.Context, s spec, f *failing) (err error) {
 		return err
 	}
 	var moved atomic.Int64
-	router.AddMiddleware(poisoned(&moved), poison)
+	if s.Workload.Dead {
+		router.AddMiddleware(poisoned(&moved), poison)
+	} else {
+		router.AddMiddleware(middleware.Retry{MaxRetries: 1, InitialInterval: s.Workload.Delay}.Middleware)
+	}
 	router.AddConsumerHandler("bench", s.Topic, subscriber, func(m *message.Message) error { //nolint:contextcheck // it has its own, m.Context()
 		partition, at := kafka.MessagePartitionFromCtx(m.Context())
 		offset, there := kafka.MessagePartitionOffsetFromCtx(m.Context())
 		if !at || !there {
 			return errors.New("a message without partition or offset")
 		}
+		if m.Metadata.Get(triedKey) != "" {
+			f.retry(partition, m.Payload)
+			moved.Add(1)
+			return nil
+		}
+		m.Metadata.Set(triedKey, "yes")
 		return f.first(partition, offset, m.Payload)
 	})
 	reading, stop := context.WithCancel(ctx)
@@ -67,6 +76,10 @@ func failWatermill(ctx context.Context, s spec, f *failing) (err error) {
 	<-followed
 	return errors.Join(err, router.Close(), <-ran)
 }
+
+// triedKey tells the second run of a message, which the middleware hands out again, from
+// the first.
+const triedKey = "bench-tried"
 
 // poisoned counts the records that the poison queue inside of it has taken: their
 // handler failed, and its error is gone.

@@ -72,6 +72,8 @@ type workload struct {
 	Delay    time.Duration     `json:"delay,omitempty"`
 	Dead     bool              `json:"dead,omitempty"`
 	Ordering consumer.Ordering `json:"ordering,omitempty"`
+	// Peer is who else tries failed records again, where that is neither Duplex nor kgo.
+	Peer arm `json:"peer,omitempty"`
 	// Rounds that count are at most so many, where it is not 0.
 	Rounds int `json:"rounds,omitempty"`
 }
