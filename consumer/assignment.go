@@ -85,7 +85,11 @@ type assignment struct {
 	sent  []commitState
 	end   int64 // of the log, as of the last fetch; -1 if not known
 	moved int64 // when a record was finished last, by the engine's clock
-	now   int64 // when a worker came last: reading the clock costs more than most else
+	// begun is below which offset another member may have begun records that are not
+	// finished; gaveUp is set when a handler of ours did, because it was told to.
+	begun  int64
+	gaveUp bool
+	now    int64 // when a worker came last: reading the clock costs more than most else
 }
 
 // opening says what an assignment begins with.
@@ -98,13 +102,15 @@ type opening struct {
 	epoch      int32
 	metadata   string          // beside the committed offset
 	meta       commitmeta.Meta // what it says
+	// end is below which offset a former owner may have begun records.
+	end int64
 }
 
 func newAssignment(e *engine, o opening) *assignment {
 	a := &assignment{
 		engine: e, topic: o.topic, partition: o.partition, generation: o.generation, origin: o.meta.Partitions,
 		handler: e.routes[o.topic], chained: e.routes[o.topic].source != o.topic, ledger: ledger.Restore(o.offset, o.meta.Runs), read: o.offset, heads: o.meta.Heads,
-		ordering: e.cfg.Ordering, epoch: o.epoch, committed: o.committed, metadata: o.metadata, end: -1, moved: e.clock(),
+		ordering: e.cfg.Ordering, epoch: o.epoch, committed: o.committed, metadata: o.metadata, end: -1, moved: e.clock(), begun: o.end,
 	}
 	a.restored = a.ledger.Frontier()
 	a.ctx, a.cancel = context.WithCancelCause(context.Background())

@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/duplex-go/duplex/internal/failure"
 )
 
 // Delivery is one run of a handler on a record.
@@ -69,8 +71,11 @@ func (c *recordContext) Done() <-chan struct{}       { return c.assignment.ctx.D
 func (c *recordContext) Err() error                  { return c.assignment.ctx.Err() }
 
 func (c *recordContext) Value(key any) any {
-	if _, ours := key.(deliveryKey); ours {
+	switch key.(type) {
+	case deliveryKey:
 		return c
+	case failure.BegunKey:
+		return c.record.Offset < c.assignment.begun
 	}
 	return c.assignment.ctx.Value(key)
 }

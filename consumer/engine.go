@@ -126,7 +126,7 @@ func (e *engine) joinChain() error {
 		return nil
 	}
 	for source, r := range e.routes {
-		r.unordered, r.displaces = !e.chain.KeepsOrder(source), e.chain.Displaces(source)
+		r.unordered, r.displaces, r.answers = !e.chain.KeepsOrder(source), e.chain.Displaces(source), e.chain.Answers(source)
 	}
 	for topic, source := range e.besides() {
 		of := e.routes[source]

@@ -86,10 +86,15 @@ func (a *assignment) depart(w *worker, l *lane, attempt int32, h *failure.Hop, c
 func (e *engine) launch(fs ...*flight) {
 	for _, f := range fs {
 		f.end = e.telemetry.Hop(f.hop.Record)
-		e.produce(f.hop.Record, func(_ *kgo.Record, err error) {
+		landed := func(err error) {
 			f.landed = err
 			e.landings.add(f)
-		})
+		}
+		if f.hop.Publish != nil {
+			f.hop.Publish(landed)
+			continue
+		}
+		e.produce(f.hop.Record, func(_ *kgo.Record, err error) { landed(err) })
 	}
 }
 

@@ -71,6 +71,9 @@ func (e *engine) consult(t *turn) {
 	}
 }
 
+// consults reports whether the policy is asked about records that were handled.
+func (a *assignment) consults() bool { return a.chained || a.handler.answers }
+
 // goOn asks the policy about the record that a chunk is at, which failed, or was read
 // from one of the policy's topics. It reports whether the chunk goes on behind it.
 func (e *engine) goOn(t *turn, r *kgo.Record, attempt int32) bool {
@@ -135,7 +138,7 @@ func (e *engine) consultOn(t *turn, i int, r *kgo.Record, attempt int32, err err
 		if err == nil && attempt > 1 {
 			e.chain.Recovered(r)
 		}
-		if !a.chained {
+		if !a.consults() {
 			return
 		}
 		if publish := e.chain.Finished(r); publish != nil {

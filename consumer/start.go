@@ -48,6 +48,11 @@ func (e *engine) onOffsets(ctx context.Context, offsets map[string]map[int32]kgo
 		e.log.Warn("the start offsets of new partitions are not known yet, trying again", zap.Error(err))
 		return nil, err
 	}
+	ends, err := e.answeredEnds(ctx, offsets)
+	if err != nil {
+		e.log.Warn("the end offsets of partitions whose requests are answered are not known yet, trying again", zap.Error(err))
+		return nil, err
+	}
 	e.logForeign(offsets)
 	_, generation := e.client.GroupMetadata()
 	for topic, partitions := range offsets {
@@ -60,6 +65,9 @@ func (e *engine) onOffsets(ctx context.Context, offsets map[string]map[int32]kgo
 				partitions[p] = kgo.NewOffset().At(open.offset)
 			} else {
 				open.metadata, open.meta = e.committer.metadata[place{topic, p}], e.committer.meta(topic, p)
+				if !open.meta.Clean {
+					open.end = ends[place{topic, p}]
+				}
 			}
 			if k, ok := e.regain.take(place{topic, p}, commitState{at.Offset, open.metadata}); ok {
 				open.offset, open.epoch, open.meta = k.watermark, k.epoch, k.meta
@@ -72,6 +80,26 @@ func (e *engine) onOffsets(ctx context.Context, offsets map[string]map[int32]kgo
 		e.committer.now() // so that the start holds, whatever happens next
 	}
 	return offsets, nil
+}
+
+// answeredEnds are the ends of partitions that had an owner, of sources that Answer: up
+// to there that may have begun records. Those that come later it never sees, since the
+// group has thrown it out.
+func (e *engine) answeredEnds(ctx context.Context, offsets map[string]map[int32]kgo.Offset) (ends map[place]int64, err error) {
+	ends = map[place]int64{}
+	for topic, partitions := range offsets {
+		if !e.routes[topic].answers {
+			continue
+		}
+		all, err := kafka.EndOffsets(ctx, e.client, topic)
+		if err != nil {
+			return nil, err
+		}
+		for p := range partitions {
+			ends[place{topic, p}] = all[p]
+		}
+	}
+	return ends, nil
 }
 
 // logForeign says once of many partitions that another client committed their

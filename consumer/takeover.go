@@ -20,7 +20,7 @@ import (
 
 // meta is what to write beside the watermark. The mutex is held.
 func (a *assignment) meta() commitmeta.Meta {
-	m := commitmeta.Meta{Partitions: a.origin, Runs: slices.Collect(a.ledger.Runs())}
+	m := commitmeta.Meta{Partitions: a.origin, Runs: slices.Collect(a.ledger.Runs()), Clean: a.clean()}
 	for l := a.lanes.first; l != nil; l = l.next {
 		if !l.failed() {
 			continue
@@ -41,6 +41,12 @@ func (a *assignment) meta() commitmeta.Meta {
 	m.Heads = append(m.Heads, a.heads...) // they are still to be run again
 	slices.SortFunc(m.Heads, func(a, b commitmeta.Head) int { return cmp.Compare(a.Offset, b.Offset) })
 	return m
+}
+
+// clean reports whether nothing has begun that is not finished, and nothing will begin
+// any more. It is of use for sources that Answer only.
+func (a *assignment) clean() bool {
+	return a.handler.answers && a.halts.Load()&haltEnding != 0 && !a.busy() && !a.gaveUp && a.after == nil && a.begun <= a.ledger.Watermark()
 }
 
 // appendHop appends what the next owner has to know of a record that failed in so many

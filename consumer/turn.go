@@ -111,8 +111,9 @@ type route struct {
 	// failed.
 	unordered bool
 	// displaces is set when the policy has records wait elsewhere than in a partition
-	// that is full of them.
-	displaces bool
+	// that is full of them, answers when it may publish something for those that were
+	// handled.
+	displaces, answers bool
 }
 
 // errGoexit is for handlers that end their goroutine, as testing's FailNow does.
@@ -188,7 +189,7 @@ func (e *engine) runPiece(t *turn, records []*kgo.Record, contexts []recordConte
 			return false
 		}
 		contexts[i] = recordContext{assignment: a, record: r, attempt: t.attempt(t.ended)}
-		if t.err = e.call(&contexts[i], a.handler.single); t.err != nil || a.chained {
+		if t.err = e.call(&contexts[i], a.handler.single); t.err != nil || a.consults() {
 			if !e.goOn(t, r, contexts[i].attempt) {
 				return false
 			}

@@ -38,6 +38,7 @@ func (e *engine) judge(w *worker, l *lane) {
 		a.done(w, l, t.publish(0))
 	case a.ctx.Err() != nil:
 		a.ready.push(l) // it was told to give up: no failure of the record
+		a.gaveUp = true
 	default:
 		e.failed(w, l, t.step(0), v)
 	}

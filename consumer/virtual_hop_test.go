@@ -51,6 +51,7 @@ func (testPolicy) Arrived(r *kgo.Record) failure.Arrival {
 
 func (testPolicy) MaxBytes(string) int32                             { return 0 }
 func (testPolicy) Follow(context.Context, *kgo.Client) (bool, error) { return false, nil }
+func (testPolicy) Answers(string) bool                               { return false }
 func (testPolicy) Handled(string, int)                               {}
 func (testPolicy) Recovered(*kgo.Record)                             {}
 func (p testPolicy) KeepsOrder(string) bool                          { return p.ordered }

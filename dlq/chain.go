@@ -139,6 +139,9 @@ func (c *chain) hold(s *source, r *kgo.Record, now time.Time) (at time.Time, hel
 	return at, held
 }
 
+// Answers implements failure.Chain.
+func (c *chain) Answers(string) bool { return false }
+
 // Finished implements failure.Chain.
 func (c *chain) Finished(*kgo.Record) *failure.Hop { return nil }
 

@@ -16,6 +16,7 @@ import (
 	"github.com/duplex-go/duplex/consumer"
 	"github.com/duplex-go/duplex/duplextest"
 	"github.com/duplex-go/duplex/producer"
+	"github.com/duplex-go/duplex/rpc"
 )
 
 // The code of the README, as it stands there.
@@ -64,6 +65,42 @@ func TestDeparturesArePublished(t *testing.T) {
 	duplextest.RequireRecords(t, cluster, topic, Departure{Origin: "LAX", Flight: "DX 1"})
 }
 
+type (
+	Trip struct{ From, To string }
+	Fare struct{ Cents int }
+)
+
+var Quote = rpc.Method[Trip, Fare]{Service: "fares", Name: "Quote", Safe: true}
+
+func quote(_ context.Context, t Trip) (Fare, error) {
+	if t.To == "XXX" {
+		return Fare{}, rpc.Errorf(rpc.NotFound, "no flight from %s to %s", t.From, t.To)
+	}
+	return Fare{Cents: 19_900}, nil
+}
+
+func serve(ctx context.Context, cluster duplex.Cluster) error {
+	s, err := rpc.NewServer(rpc.ServerConfig{Cluster: cluster, Handlers: []rpc.Handler{rpc.Handle(Quote, quote)}})
+	if err != nil {
+		return err
+	}
+	return s.Run(ctx) // quote is a func(context.Context, Trip) (Fare, error)
+}
+
+func ask(ctx context.Context, client *rpc.Client, trip Trip) error {
+	fare, err := rpc.Call(ctx, client, Quote, trip)
+	switch {
+	case errors.Is(err, rpc.NotFound):
+		return fmt.Errorf("nobody flies there: %w", err) // the server's own answer
+	case rpc.ExecutedOf(err) == rpc.Never:
+		return fmt.Errorf("nothing has happened, call again: %w", err)
+	case err != nil:
+		return err
+	}
+	fmt.Println("costs", fare.Cents)
+	return nil
+}
+
 // board ends the consumer when a departure came.
 type board struct {
 	shown chan Departure
@@ -85,6 +122,22 @@ func TestCodeOfTheReadmeRuns(t *testing.T) {
 	ended := make(chan error, 1)
 	go func() { ended <- handle(ctx, b.Cluster(), shown) }()
 	require.Equal(t, Departure{"LAX", "DX 1"}, <-shown.shown)
+	stop()
+	require.NoError(t, <-ended)
+}
+
+func TestCallsOfTheReadmeRun(t *testing.T) {
+	t.Parallel()
+	b := duplextest.Broker(t)
+	client, err := rpc.NewClient(rpc.ClientConfig{Cluster: b.Cluster(), Service: "desk", WaitForServer: true})
+	require.NoError(t, err)
+	defer func() { require.NoError(t, client.Close()) }()
+	ctx, stop := context.WithTimeout(t.Context(), time.Minute)
+	defer stop()
+	ended := make(chan error, 1)
+	go func() { ended <- serve(ctx, b.Cluster()) }()
+	require.NoError(t, ask(ctx, client, Trip{"LAX", "SFO"}))
+	require.ErrorContains(t, ask(ctx, client, Trip{"LAX", "XXX"}), "nobody flies there")
 	stop()
 	require.NoError(t, <-ended)
 }

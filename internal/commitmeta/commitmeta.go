@@ -19,6 +19,7 @@ const (
 	tagPartitions = 1
 	tagRuns       = 2
 	tagHeads      = 3
+	tagClean      = 4
 )
 
 // MaxSize is what Kafka takes by default (offset.metadata.max.bytes).
@@ -43,6 +44,9 @@ type Meta struct {
 	// Heads are the failed records that wait for their next attempt, in the order
 	// of their offsets.
 	Heads []Head
+	// Clean says that nothing had begun that is not finished, and nothing began
+	// afterwards.
+	Clean bool
 }
 
 // ErrForeign is returned for metadata that Duplex did not write.
@@ -61,6 +65,9 @@ func Encode(m Meta) string {
 	}
 	if heads := appendHeads(nil, m.Heads, maxHeads); len(heads) > 0 {
 		b = appendField(b, tagHeads, heads)
+	}
+	if m.Clean {
+		b = appendField(b, tagClean, nil)
 	}
 	return prefix + base64.RawURLEncoding.EncodeToString(b)
 }
@@ -111,6 +118,8 @@ func (m *Meta) read(tag uint64, value []byte) (err error) {
 		m.Runs, err = readRuns(value)
 	case tagHeads:
 		m.Heads, err = readHeads(value)
+	case tagClean:
+		m.Clean = true
 	}
 	return err
 }

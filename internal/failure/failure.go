@@ -51,10 +51,11 @@ type Chain interface {
 	// one of them that had failed before, in its place.
 	Handled(source string, n int)
 	Recovered(r *kgo.Record)
-	// Finished is called for a record read from one of Topics that was handled or
-	// dropped. What it returns, if anything, is published before the record
-	// counts as finished.
+	// Finished is called for a record that was handled or dropped, if it was read from
+	// one of Topics or from a source that Answers. What it returns, if anything, is
+	// published before the record counts as finished; nobody waits for that.
 	Finished(r *kgo.Record) *Hop
+	Answers(source string) bool
 	// Refused gives what to publish instead of h, which its topic does not take
 	// because it is too large; nil to try it again as it is.
 	Refused(h *Hop) *Hop

@@ -19,6 +19,10 @@ type Hop struct {
 	Ordered bool
 	// Reason and Fingerprint are those of a dead letter.
 	Reason, Fingerprint string
+	// Publish, unless it is nil, publishes the record in place of the consumer's client,
+	// and calls done, once: with nil when the record is acknowledged, or nothing more is
+	// to be done about it. It must not wait.
+	Publish func(done func(error))
 
 	room *room
 }

@@ -1,0 +1,295 @@
+package rpc
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/duplex-go/duplex"
+	"github.com/duplex-go/duplex/internal/backoff"
+	"github.com/duplex-go/duplex/internal/kafka"
+)
+
+// Call calls m and waits for the response, until ctx's deadline or, without one, the
+// method's; 24 h at most. The error is an [*Error]: one that the handler returned, or one of
+// [Outcomes].
+//
+// It is made again by itself, up to five times within its deadline, where it certainly
+// did not run, or m is Safe; calls to a service that has no servers are refused at once,
+// or wait for one (ClientConfig.WaitForServer).
+func Call[Req, Resp any](ctx context.Context, c *Client, m Method[Req, Resp], req Req) (Resp, error) {
+	var none Resp
+	r, e := m.encode(req)
+	if e != nil {
+		return none, c.ended(e)
+	}
+	deadline := deadlineOf(ctx, orElse(m.Timeout, DefaultTimeout))
+	ctx, cancel := context.WithDeadline(ctx, deadline)
+	defer cancel()
+	info := Info{Method: m.name(), Deadline: deadline, Caller: c.name}
+	call := wrap(func(ctx context.Context, r *kgo.Record) (*kgo.Record, error) {
+		return c.call(ctx, m.Service, m.Safe, r)
+	}, c.cfg.Interceptors)
+	reply, err := call(NewContext(ctx, info), r)
+	if err != nil {
+		return none, c.ended(asError(m.name(), err))
+	}
+	resp, err := (duplex.Topic[Resp]{Codec: m.codec()}).Value(reply)
+	if err != nil {
+		return none, c.ended(badReply.error(m.name(), err))
+	}
+	c.counts.answered.Add(1)
+	return resp, nil
+}
+
+func (c *Client) ended(e *Error) error {
+	c.counts.errors.Add(1)
+	return e
+}
+
+// asError has what an interceptor returned be an *Error.
+func asError(method string, err error) *Error {
+	if e, ok := errors.AsType[*Error](err); ok {
+		return e
+	}
+	return &Error{Method: method, Code: Unknown, Message: err.Error(), Executed: Maybe, Err: err}
+}
+
+// OneWay sends a request that nobody answers: a message. It returns where Kafka has
+// stored it. It is not refused where the service has no servers, and has a deadline only
+// if ctx has: a server that gets to it after that treats it as failed. Errors are those of
+// a publish: one that matches [duplex.ErrOutcomeUnknown] may be stored.
+func OneWay[Req, Resp any](ctx context.Context, c *Client, m Method[Req, Resp], req Req) (duplex.Position, error) {
+	r, e := m.encode(req)
+	if e != nil {
+		return duplex.Position{}, e
+	}
+	if c.closed.Load() {
+		return duplex.Position{}, clientClosed.error(m.name(), duplex.ErrClosed)
+	}
+	c.counts.oneWay.Add(1)
+	return c.oneWay(ctx, m.name(), r)
+}
+
+// Promise is a call under way whose response is fetched later.
+type Promise[Resp any] struct {
+	done chan struct{}
+	resp Resp
+	err  error
+}
+
+// Go makes a call without waiting for it. The call ends by its deadline, whether anybody
+// waits for it or not.
+func Go[Req, Resp any](ctx context.Context, c *Client, m Method[Req, Resp], req Req) *Promise[Resp] {
+	p := &Promise[Resp]{done: make(chan struct{})}
+	go func() {
+		defer close(p.done)
+		p.resp, p.err = Call(ctx, c, m, req)
+	}()
+	return p
+}
+
+// Done is closed when the call has ended.
+func (p *Promise[Resp]) Done() <-chan struct{} { return p.done }
+
+// Wait returns what Call would have, or the cause of ctx's end, which does not end the
+// call.
+func (p *Promise[Resp]) Wait(ctx context.Context) (Resp, error) {
+	select {
+	case <-p.done:
+		return p.resp, p.err
+	case <-ctx.Done():
+		var none Resp
+		return none, context.Cause(ctx)
+	}
+}
+
+// call makes a call, again where that does no harm.
+func (c *Client) call(ctx context.Context, service string, safe bool, r *kgo.Record) (*kgo.Record, error) {
+	c.counts.calls.Add(1)
+	for attempt := 0; ; attempt++ {
+		reply, e := c.once(ctx, service, attempt, r)
+		if e == nil {
+			return reply, nil
+		}
+		if attempt+1 >= mostAttempts || !retryable(e, safe) || e.is(nobodyServes) || e.is(tooManyPending) || ctx.Err() != nil {
+			return nil, e
+		}
+		wait := max(e.RetryAfter, backoff.Exponential(attempt+1, retryMin, retryMax))
+		if at, _ := ctx.Deadline(); time.Until(at) < wait {
+			return nil, e
+		}
+		select {
+		case <-ctx.Done():
+			return nil, e
+		case <-c.life.Done():
+			return nil, e
+		case <-time.After(wait):
+		}
+		c.counts.retried.Add(1)
+	}
+}
+
+// is reports whether an error is an outcome of this process.
+func (e *Error) is(o *Outcome) bool { return !e.Remote && e.outcome == o }
+
+// once makes one attempt at a call.
+func (c *Client) once(ctx context.Context, service string, attempt int, request *kgo.Record) (*kgo.Record, *Error) {
+	method := FromContext(ctx).Method
+	if c.closed.Load() {
+		return nil, clientClosed.error(method, duplex.ErrClosed)
+	}
+	at, err := c.inbox.await(ctx)
+	if err != nil {
+		return nil, before(ctx, notReady, method, err)
+	}
+	if err := c.findServer(ctx, service, request.Topic, method); err != nil {
+		return nil, err
+	}
+	n := newNumber()
+	call := &call{number: n, method: method, record: c.request(ctx, at, n, attempt, request), result: make(chan result, 1)}
+	if !c.pending.add(call) {
+		return nil, tooManyPending.error(method, nil)
+	}
+	if c.closed.Load() && c.pending.take(n, false) != nil { // Close has looked already
+		return nil, clientClosed.error(method, duplex.ErrClosed)
+	}
+	c.outbox.send(call)
+	select {
+	case res := <-call.result:
+		return c.finish(service, method, res)
+	case <-ctx.Done():
+	}
+	if c.pending.take(n, false) == nil {
+		return c.finish(service, method, <-call.result)
+	}
+	if c.outbox.withdraw(call) {
+		return nil, before(ctx, expiredBefore, method, context.Cause(ctx))
+	}
+	if errors.Is(context.Cause(ctx), context.DeadlineExceeded) {
+		return nil, noReply.error(method, context.Cause(ctx))
+	}
+	return nil, givenUp.error(method, context.Cause(ctx))
+}
+
+// before is the error of a call that ended before anything was sent.
+func before(ctx context.Context, o *Outcome, method string, cause error) *Error {
+	if ctx.Err() != nil && !errors.Is(context.Cause(ctx), context.DeadlineExceeded) {
+		o = givenUpBefore
+	}
+	return o.error(method, cause)
+}
+
+// findServer reports why a call to a service is not sent at all.
+func (c *Client) findServer(ctx context.Context, service, topic, method string) *Error {
+	for try := 1; ; try++ {
+		err := c.outbox.know(ctx, topic)
+		missing := errors.Is(err, duplex.ErrUnknownTopic)
+		switch {
+		case err != nil && !missing:
+			return before(ctx, notReady, method, err)
+		case !missing && !c.presence.nobody(ctx, service):
+			return nil
+		case !c.cfg.WaitForServer:
+			return nobodyServes.error(method, err)
+		}
+		select {
+		case <-ctx.Done():
+			return before(ctx, nobodyServes, method, context.Cause(ctx))
+		case <-c.life.Done():
+			return clientClosed.error(method, duplex.ErrClosed)
+		case <-time.After(backoff.Exponential(try, retryMin, retryMax/2)):
+		}
+	}
+}
+
+// request is the record of one attempt.
+func (c *Client) request(ctx context.Context, at address, n number, attempt int, of *kgo.Record) *kgo.Record {
+	deadline, _ := ctx.Deadline()
+	w := writer{headers: make([]kgo.RecordHeader, 0, len(of.Headers)+10), buffer: make([]byte, 0, 192)}
+	for _, h := range of.Headers {
+		if !reserved(h.Key) {
+			w.headers = append(w.headers, h)
+		}
+	}
+	w.bytes(HeaderCorrelationID, c.identity.of(n))
+	w.text(HeaderReplyTopic, at.topic)
+	w.int32(HeaderReplyPartition, at.partition)
+	w.text(HeaderVersion, version)
+	w.text(HeaderKind, kindRequest)
+	w.text(HeaderMethod, FromContext(ctx).Method)
+	w.decimal(HeaderDeadline, deadline.UnixMilli())
+	w.decimal(HeaderTimeout, min(max(time.Until(deadline), time.Millisecond), maxTimeout).Milliseconds())
+	if attempt > 0 {
+		w.decimal(HeaderAttempt, int64(attempt))
+	}
+	w.text(HeaderCaller, c.name)
+	return &kgo.Record{Topic: of.Topic, Key: of.Key, Value: of.Value, Headers: w.headers}
+}
+
+// reserved reports whether a header is not for users to set.
+func reserved(name string) bool {
+	return strings.HasPrefix(name, "rpc-") || strings.HasPrefix(name, "kafka_")
+}
+
+// finish is what a call ends with that was answered, or could not be.
+func (c *Client) finish(service, method string, res result) (*kgo.Record, *Error) {
+	if res.err != nil {
+		return nil, res.err
+	}
+	c.presence.of(service).heard()
+	p := parseReply(res.reply)
+	if p.code == "" {
+		return res.reply, nil
+	}
+	e := &Error{
+		Method: method, Code: p.code, Message: p.message, Executed: p.executed, Remote: true, Server: p.server, RetryAfter: p.retryAfter,
+		Details: details(res.reply.Value),
+	}
+	for _, h := range res.reply.Headers {
+		if !ours(h.Key) {
+			e.Meta = append(e.Meta, h)
+		}
+	}
+	return nil, e
+}
+
+// oneWay sends a message and waits until it is stored.
+func (c *Client) oneWay(ctx context.Context, method string, r *kgo.Record) (duplex.Position, error) {
+	op := "rpc: sending a one-way call of " + method
+	if err := c.outbox.know(ctx, r.Topic); err != nil {
+		return duplex.Position{}, err
+	}
+	w := writer{headers: r.Headers}
+	w.text(HeaderVersion, version)
+	w.text(HeaderKind, kindOneWay)
+	w.text(HeaderMethod, method)
+	if deadline, ok := ctx.Deadline(); ok {
+		w.decimal(HeaderDeadline, deadline.UnixMilli())
+	}
+	w.text(HeaderCaller, c.name)
+	r.Headers = w.headers
+	c.outbox.place(r)
+	sent := make(chan error, 1)
+	c.client.TryProduce(c.life, r, func(_ *kgo.Record, err error) { sent <- err }) //nolint:contextcheck // engine rule 21
+	select {
+	case err := <-sent:
+		if err != nil {
+			return duplex.Position{}, unknownOutcome(op, kafka.Explain(op, err))
+		}
+		return duplex.Position{Topic: r.Topic, Partition: r.Partition, Offset: r.Offset}, nil
+	case <-ctx.Done():
+		return duplex.Position{}, unknownOutcome(op, context.Cause(ctx))
+	}
+}
+
+// unknownOutcome is for a message that may be stored, or will be.
+func unknownOutcome(op string, cause error) error {
+	if errors.Is(cause, duplex.ErrTooLarge) || errors.Is(cause, duplex.ErrInvalidRecord) {
+		return cause
+	}
+	return &duplex.Error{Op: op, Codes: []duplex.Code{duplex.ErrOutcomeUnknown}, Err: cause}
+}

@@ -1,0 +1,194 @@
+package rpc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"go.uber.org/zap"
+
+	"github.com/duplex-go/duplex/internal/backoff"
+	"github.com/duplex-go/duplex/internal/kafka"
+)
+
+// inbox reads the replies of a client: one partition of its service's reply topic,
+// without a group, from an offset that is known before the first request is sent.
+//
+//	closed ──► choosing a partition ──► its end is known: open ──► replies are routed
+//	               ▲                                                   │
+//	               └── the topic was deleted, made again or cut off ───┘  calls under way fail
+type inbox struct {
+	owner *Client
+
+	mu     sync.Mutex
+	open   chan struct{} // closed when address is known
+	at     address
+	lastly error // why it is not open
+}
+
+// address is where replies are to go.
+type address struct {
+	topic     string
+	partition int32
+}
+
+const (
+	// fetchMaxWait bounds how long a broker holds a fetch back when there is nothing.
+	fetchMaxWait = 500 * time.Millisecond
+	// reopenMin and reopenMax bound the wait before it is tried again.
+	reopenMin, reopenMax = 50 * time.Millisecond, 2 * time.Second
+	// openTimeout bounds one try.
+	openTimeout = 15 * time.Second
+)
+
+// await returns where replies are to go, once that is known.
+func (i *inbox) await(ctx context.Context) (address, error) {
+	for {
+		i.mu.Lock()
+		open, at, lastly := i.open, i.at, i.lastly
+		i.mu.Unlock()
+		select {
+		case <-open:
+			return at, nil
+		default:
+		}
+		select {
+		case <-open:
+		case <-ctx.Done():
+			return address{}, errors.Join(context.Cause(ctx), lastly)
+		}
+	}
+}
+
+// run reads until ctx ends.
+func (i *inbox) run(ctx context.Context) {
+	for tries := 0; ctx.Err() == nil; {
+		began := time.Now()
+		err := i.read(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		if time.Since(began) > openTimeout {
+			tries = 0
+		}
+		tries++
+		i.owner.log.Warn("replies cannot be read, trying again", zap.String("topic", ReplyTopic(i.owner.cfg.Service)), zap.Error(err))
+		i.mu.Lock()
+		i.lastly = err
+		i.mu.Unlock()
+		select {
+		case <-ctx.Done():
+		case <-time.After(backoff.Exponential(tries, reopenMin, reopenMax)):
+		}
+	}
+}
+
+// read opens the inbox, and routes replies until something is wrong.
+func (i *inbox) read(ctx context.Context) error {
+	client, at, err := i.position(ctx)
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	i.mu.Lock()
+	i.at, i.lastly = at, nil
+	close(i.open)
+	i.mu.Unlock()
+	err = i.route(ctx, client)
+	i.mu.Lock()
+	i.open = make(chan struct{})
+	i.mu.Unlock()
+	if ctx.Err() == nil {
+		for _, c := range i.owner.pending.all() {
+			c.result <- result{err: inboxLost.error(c.method, err)}
+		}
+	}
+	return err
+}
+
+// position chooses a partition and finds out where it ends, so that whatever is written
+// to it from now on is read.
+func (i *inbox) position(ctx context.Context) (*kgo.Client, address, error) {
+	c := i.owner
+	bounded, cancel := context.WithTimeout(ctx, openTimeout)
+	defer cancel()
+	topic := replyTopicOf(c.cfg.Service, c.cfg.ReplyPartitions)
+	if err := ensureTopic(bounded, c.client, topic); err != nil {
+		return nil, address{}, err
+	}
+	there, err := kafka.Topics(bounded, c.client, "rpc client", topic.name)
+	if err != nil {
+		return nil, address{}, err
+	}
+	at := address{topic: topic.name, partition: c.claims.choose(bounded, there[0])}
+	ends, err := kafka.EndOffsets(bounded, c.client, topic.name)
+	if err != nil {
+		return nil, address{}, err
+	}
+	end, known := ends[at.partition]
+	if !known {
+		return nil, address{}, fmt.Errorf("rpc client: the end of %s/%d is not known", at.topic, at.partition)
+	}
+	client, err := kafka.NewClient(c.cfg.Cluster, c.cfg.Logger,
+		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{at.topic: {at.partition: kgo.NewOffset().At(end)}}), // engine rule 31
+		kgo.ConsumeResetOffset(kgo.NoResetOffset()),
+		kgo.FetchIsolationLevel(kgo.ReadCommitted()), // engine rule 13
+		kgo.FetchMinBytes(1), kgo.FetchMaxWait(fetchMaxWait), kgo.MetadataMinAge(100*time.Millisecond), kgo.ConnIdleTimeout(9*time.Minute),
+	)
+	return client, at, err
+}
+
+// route hands out replies until the partition cannot be read any more.
+func (i *inbox) route(ctx context.Context, client *kgo.Client) error {
+	for {
+		fetches := client.PollFetches(ctx)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		var broken error
+		fetches.EachError(func(topic string, p int32, err error) {
+			if isMissing(err) || errors.Is(err, kerr.OffsetOutOfRange) || errors.Is(err, kgo.ErrClientClosed) || errors.As(err, new(*kgo.ErrDataLoss)) {
+				broken = kafka.Explain(fmt.Sprintf("rpc client: reading replies from %s/%d", topic, p), err)
+			}
+		})
+		fetches.EachRecord(i.owner.arrived)
+		if broken != nil {
+			return broken
+		}
+	}
+}
+
+// arrived ends the call that a reply belongs to.
+func (c *Client) arrived(r *kgo.Record) {
+	p := parser{r: r}
+	id := p.correlationID(true)
+	n, whose := c.identity.parse(id)
+	switch whose {
+	case mine:
+	case former:
+		c.counts.stale.Add(1)
+		return
+	case another:
+		c.counts.foreign.Add(1)
+		return
+	case nobodies:
+		c.counts.unknown.Add(1)
+		return
+	}
+	if call := c.pending.take(n, true); call != nil {
+		call.result <- result{reply: r}
+		return
+	}
+	switch ended, replied := c.pending.had(n); {
+	case !ended:
+		c.counts.unknown.Add(1)
+	case replied:
+		c.counts.duplicate.Add(1)
+	default:
+		c.counts.late.Add(1)
+	}
+}

@@ -1,0 +1,242 @@
+package rpc
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/duplex-go/duplex"
+	"github.com/duplex-go/duplex/internal/kafka"
+)
+
+// outbox sends requests. What finds nothing under way goes at once; what comes while
+// requests are unacknowledged waits for that, and then goes together, as one burst to one
+// partition, the next burst to the next one: many small requests cost Kafka and both
+// sides most, and calls spread one by one would wait for all partitions (engine rules 29
+// and 33). A burst that is not acknowledged soon holds up nobody.
+type outbox struct {
+	client  *kgo.Client
+	pending *pending
+	life    context.Context //nolint:containedctx // of the client, for what it produces
+
+	mu      sync.Mutex
+	waiting []*call
+	bursts  int   // under way, and not given up on
+	epoch   int64 // of the last burst
+	topics  map[string]*requestsTo
+	byKey   kgo.TopicPartitioner // where Java's default partitioner sends keys
+}
+
+func newOutbox(life context.Context, client *kgo.Client, calls *pending) *outbox {
+	return &outbox{client: client, pending: calls, life: life, topics: map[string]*requestsTo{}, byKey: kgo.StickyKeyPartitioner(nil).ForTopic("")}
+}
+
+// requestsTo is what is known of a topic of requests.
+type requestsTo struct {
+	partitions int32
+	known      time.Time
+	turn       int32   // of the next burst without keys
+	slow       []int64 // by partition: until when it is passed over, in ms since 1970
+}
+
+const (
+	// patience is for how long a burst keeps others from going.
+	patience = 3 * time.Millisecond
+	// mostBurst bounds the calls of a burst.
+	mostBurst = 512
+	// partitionsKnown is for how long the number of a topic's partitions is taken to be
+	// as it was.
+	partitionsKnown = 30 * time.Second
+	// slowFor is for how long a partition is passed over that could not be written.
+	slowFor = 2 * time.Second
+)
+
+// callState says how far a call is on its way out.
+type callState struct{ atomic.Int32 }
+
+const (
+	stateWaiting int32 = iota
+	stateSent
+	stateWithdrawn
+)
+
+// send hands a call over. It returns at once.
+func (o *outbox) send(c *call) {
+	o.mu.Lock()
+	o.waiting = append(o.waiting, c)
+	burst := o.next()
+	o.mu.Unlock()
+	o.launch(burst)
+}
+
+// withdraw reports whether a call was still here: it will not be sent.
+func (o *outbox) withdraw(c *call) bool {
+	return c.state.CompareAndSwap(stateWaiting, stateWithdrawn)
+}
+
+// burst is what is sent together.
+type burst struct {
+	calls []*call
+	epoch int64
+	left  atomic.Int32
+	gone  bool // nobody waits for it any more; under the outbox's mutex
+}
+
+// next takes what is to go now; nil if nothing is. The mutex is held.
+func (o *outbox) next() *burst {
+	if o.bursts > 0 || len(o.waiting) == 0 {
+		return nil
+	}
+	n := min(len(o.waiting), mostBurst)
+	b := &burst{calls: o.waiting[:n:n]}
+	o.waiting = o.waiting[n:]
+	o.epoch++
+	o.bursts++
+	b.epoch = o.epoch
+	return b
+}
+
+// launch hands a burst to the client, and the ones after it if it ends meanwhile.
+func (o *outbox) launch(b *burst) {
+	if b == nil {
+		return
+	}
+	sent := b.calls[:0]
+	for _, c := range b.calls {
+		if c.state.CompareAndSwap(stateWaiting, stateSent) {
+			sent = append(sent, c)
+		}
+	}
+	b.calls = sent
+	if len(sent) == 0 {
+		o.landed(b)
+		return
+	}
+	b.left.Store(int32(len(sent)))
+	o.address(sent)
+	timer := time.AfterFunc(patience, func() { o.landed(b) })
+	for _, c := range sent {
+		o.client.TryProduce(o.life, c.record, func(r *kgo.Record, err error) {
+			if err != nil {
+				o.failed(c, r, err)
+			}
+			if b.left.Add(-1) == 0 {
+				timer.Stop()
+				o.landed(b)
+			}
+		})
+	}
+}
+
+// landed is called when a burst is acknowledged, or has had its time: the next one may
+// go.
+func (o *outbox) landed(b *burst) {
+	o.mu.Lock()
+	var next *burst
+	if !b.gone {
+		b.gone = true
+		o.bursts--
+		next = o.next()
+	}
+	o.mu.Unlock()
+	o.launch(next)
+}
+
+// failed ends a call whose request Kafka's client gave up on.
+func (o *outbox) failed(c *call, r *kgo.Record, err error) {
+	o.mu.Lock()
+	if t := o.topics[r.Topic]; t != nil {
+		if int(r.Partition) < len(t.slow) {
+			t.slow[r.Partition] = time.Now().Add(slowFor).UnixMilli()
+		}
+		t.known = time.Time{}
+	}
+	o.mu.Unlock()
+	if o.pending.take(c.number, false) == nil {
+		return // it has ended already
+	}
+	outcome := notSent
+	switch {
+	case errors.Is(err, kerr.MessageTooLarge), errors.Is(err, kerr.RecordListTooLarge), errors.Is(err, kerr.InvalidRecord):
+		outcome = tooLarge
+	case errors.Is(err, kgo.ErrClientClosed), errors.Is(err, context.Canceled):
+		outcome = closedMeanwhile
+	}
+	c.result <- result{err: outcome.error(c.method, kafka.Explain("rpc: sending the request to "+r.Topic, err))}
+}
+
+// address gives the records of a burst their partitions.
+func (o *outbox) address(calls []*call) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	now := time.Now().UnixMilli()
+	turned := map[string]int32{}
+	for _, c := range calls {
+		t := o.topics[c.record.Topic]
+		if c.record.Key != nil {
+			c.record.Partition = int32(o.byKey.Partition(c.record, int(t.partitions)))
+			continue
+		}
+		p, ok := turned[c.record.Topic]
+		if !ok {
+			p = t.next(now)
+			turned[c.record.Topic] = p
+		}
+		c.record.Partition = p
+	}
+}
+
+// place gives one record its partition.
+func (o *outbox) place(r *kgo.Record) { o.address([]*call{{record: r}}) }
+
+// next is the partition of the next burst: the one after the last one that can be
+// written, as far as is known.
+func (t *requestsTo) next(now int64) int32 {
+	for range t.partitions {
+		t.turn = (t.turn + 1) % t.partitions
+		if t.slow[t.turn] <= now {
+			break
+		}
+	}
+	return t.turn
+}
+
+// know sees to it that a topic's partitions are known, as they were half a minute ago at
+// most. The error is coded as [duplex.ErrUnknownTopic] if there is no such topic.
+func (o *outbox) know(ctx context.Context, topic string) error {
+	o.mu.Lock()
+	t := o.topics[topic]
+	fresh := t != nil && time.Since(t.known) < partitionsKnown
+	o.mu.Unlock()
+	if fresh {
+		return nil
+	}
+	there, err := kafka.Topics(ctx, o.client, "rpc", topic)
+	if err != nil || len(there) != 1 || there[0].Partitions == 0 {
+		switch {
+		case t != nil && !errors.Is(err, duplex.ErrUnknownTopic):
+			return nil // nobody answers: it is as it was
+		case err == nil:
+			err = fmt.Errorf("rpc: asking for topic %q: the answer has no partitions", topic)
+		}
+		return err
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if t = o.topics[topic]; t == nil {
+		t = &requestsTo{turn: int32(newNumber()[0])}
+		o.topics[topic] = t
+	}
+	t.known, t.partitions = time.Now(), there[0].Partitions
+	t.turn %= t.partitions
+	for len(t.slow) < int(t.partitions) {
+		t.slow = append(t.slow, 0)
+	}
+	return nil
+}

@@ -1,0 +1,216 @@
+package rpc
+
+import (
+	"context"
+	"errors"
+	"math"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"go.uber.org/zap"
+
+	"github.com/duplex-go/duplex/internal/kafka"
+)
+
+// replier sends the replies of a server, with a client of its own: a reply topic that
+// cannot be written must not fill what requests are read with.
+type replier struct {
+	server *Server
+	client *kgo.Client
+	life   context.Context //nolint:containedctx // of the client, for what it produces
+	end    context.CancelFunc
+
+	mu     sync.Mutex
+	topics map[string]replyTopic
+}
+
+// replyTopic is what is known of a topic that replies are wanted in.
+type replyTopic struct {
+	partitions int32 // 0 if it is not there
+	until      time.Time
+}
+
+const (
+	// topicKnown is for how long a topic is taken to be as it was, topicMissing for how
+	// long one is taken to be missing.
+	topicKnown, topicMissing = time.Minute, time.Second
+	// mostTopics bounds what is remembered: a caller can name as many as it likes.
+	mostTopics = 10_000
+	// askTimeout bounds a question about a topic.
+	askTimeout = 5 * time.Second
+	// resendMin and resendMax bound the wait before a reply is sent again.
+	resendMin, resendMax = 50 * time.Millisecond, time.Second
+)
+
+// newReplier makes the topic of requests if it is not there.
+func newReplier(ctx context.Context, s *Server) (*replier, error) {
+	client, err := kafka.NewClient(s.cfg.Cluster, s.cfg.Logger, producing()...)
+	if err != nil {
+		return nil, err
+	}
+	r := &replier{server: s, client: client, topics: map[string]replyTopic{}}
+	r.life, r.end = context.WithCancel(context.WithoutCancel(ctx))
+	bounded, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
+	err = kafka.Reach(bounded, client, "rpc server", startTimeout)
+	if err == nil {
+		err = ensureTopic(bounded, client, requestTopic(s.service, s.cfg.Partitions))
+	}
+	if err != nil {
+		r.close()
+		return nil, err
+	}
+	return r, nil
+}
+
+// startTimeout is how long a server tries to reach the cluster before it gives up.
+const startTimeout = 30 * time.Second
+
+// producing are the options of clients that send requests or replies: at once, to the
+// partition that the record names.
+func producing() []kgo.Opt {
+	return []kgo.Opt{
+		kgo.RequiredAcks(kgo.AllISRAcks()),
+		kgo.RecordPartitioner(kgo.ManualPartitioner()),
+		kgo.ProducerLinger(0),
+		kgo.ProducerBatchCompression(kgo.NoCompression()),
+		kgo.MaxBufferedRecords(math.MaxInt32),
+		kgo.RecordDeliveryTimeout(deliveryTimeout),
+		kgo.UnknownTopicRetries(1),
+		kgo.MetadataMinAge(100 * time.Millisecond), // engine rule 23
+		kgo.ConnIdleTimeout(9 * time.Minute),       // brokers close at ten
+	}
+}
+
+// deliveryTimeout is when Kafka's client gives up on a record. Callers have given up
+// before: a record's own deadline would fail its neighbours (engine rule 21).
+const deliveryTimeout = time.Minute
+
+func (r *replier) close() {
+	r.end()
+	r.client.Close()
+}
+
+// allowed reports whether a reply may go where a request wants it: to a partition of a
+// topic that is there and whose name begins as it must. Nothing is ever created.
+func (r *replier) allowed(ctx context.Context, q request) bool {
+	if strings.HasPrefix(q.replyTopic, "__") {
+		return false
+	}
+	for _, prefix := range r.server.cfg.ReplyPrefixes {
+		if strings.HasPrefix(q.replyTopic, prefix) {
+			return q.partition < r.partitions(ctx, q.replyTopic, q.partition)
+		}
+	}
+	return false
+}
+
+// partitions is how many a topic has, 0 if it is not there. One that had fewer than is
+// wanted is looked at again.
+func (r *replier) partitions(ctx context.Context, topic string, wanted int32) int32 {
+	now := time.Now()
+	r.mu.Lock()
+	t, known := r.topics[topic]
+	r.mu.Unlock()
+	if known && now.Before(t.until) {
+		return t.partitions
+	}
+	bounded, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	there, err := kafka.Topics(bounded, r.client, "rpc server", topic)
+	switch {
+	case err == nil && len(there) == 1:
+		t = replyTopic{there[0].Partitions, now.Add(topicKnown)}
+		if t.partitions <= wanted { // it may have grown a moment ago
+			t.until = now.Add(topicMissing)
+		}
+	case known && !isMissing(err): // nobody answers: it is as it was
+		t.until = now.Add(topicMissing)
+	default:
+		t = replyTopic{until: now.Add(topicMissing)}
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.topics) >= mostTopics {
+		clear(r.topics)
+	}
+	r.topics[topic] = t
+	return t.partitions
+}
+
+// send publishes a reply, and calls done once: when it is acknowledged, when its topic
+// will not have it, or when nobody waits for it any more.
+func (r *replier) send(reply *kgo.Record, a *answer, done func(error)) {
+	s := &sending{replier: r, reply: reply, answer: a, done: done}
+	s.timer = time.AfterFunc(time.Until(a.until), func() { s.finish(false) })
+	s.try()
+}
+
+// sending is one reply on its way.
+type sending struct {
+	replier *replier
+	reply   *kgo.Record
+	answer  *answer
+	done    func(error)
+	timer   *time.Timer // at the call's deadline
+	ended   atomic.Bool
+	tries   int
+	shrunk  bool
+}
+
+func (s *sending) try() {
+	// The client writes into the record, so each try has its own.
+	record := *s.reply
+	s.replier.client.TryProduce(s.replier.life, &record, func(_ *kgo.Record, err error) { s.tried(err) })
+}
+
+// tried is called with what came of a try, on the client's goroutine.
+func (s *sending) tried(err error) {
+	switch {
+	case err == nil:
+		s.finish(true)
+	case errors.Is(err, kgo.ErrClientClosed), errors.Is(err, context.Canceled):
+		s.finish(false)
+	case errors.Is(err, kerr.MessageTooLarge) && !s.shrunk:
+		s.shrunk = true
+		s.answer.err, s.answer.record = replyTooLarge.error(s.answer.request.method, nil), nil
+		s.reply = s.answer.reply(s.replier.server.name)
+		s.try()
+	case s.ended.Load():
+	case isMissing(err), errors.Is(err, kerr.MessageTooLarge):
+		s.replier.server.log.Warn("a reply cannot be sent", zap.String("topic", s.reply.Topic), zap.Int32("partition", s.reply.Partition), zap.Error(err))
+		s.finish(false)
+	default:
+		s.tries++
+		s.replier.client.ForceMetadataRefresh()
+		time.AfterFunc(min(resendMin<<min(s.tries-1, 10), resendMax), func() {
+			if !s.ended.Load() {
+				s.try()
+			}
+		})
+	}
+}
+
+// finish counts the request as finished.
+func (s *sending) finish(sent bool) {
+	if s.ended.Swap(true) {
+		return
+	}
+	s.timer.Stop()
+	if counts := &s.replier.server.counts; sent {
+		counts.answered.Add(1)
+	} else {
+		counts.repliesLost.Add(1)
+	}
+	s.done(nil)
+}
+
+// isMissing reports whether err says that a topic is not there, or not for us.
+func isMissing(err error) bool {
+	return errors.Is(err, kerr.UnknownTopicOrPartition) || errors.Is(err, kerr.UnknownTopicID) || errors.Is(err, kerr.TopicAuthorizationFailed) ||
+		errors.Is(err, kerr.InvalidTopicException)
+}
