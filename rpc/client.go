@@ -178,6 +178,7 @@ func (c *Client) Close() error {
 		c.end()
 		c.loops.Wait()
 		c.client.Close()
+		c.outbox.background.Wait()
 		for _, call := range c.pending.all() { // that came in between
 			call.result <- result{err: closedMeanwhile.error(call.method, nil)}
 		}

@@ -31,6 +31,8 @@ type outbox struct {
 	epoch   int64 // of the last burst
 	topics  map[string]*requestsTo
 	byKey   kgo.TopicPartitioner // where Java's default partitioner sends keys
+
+	background sync.WaitGroup
 }
 
 func newOutbox(life context.Context, client *kgo.Client, calls *pending) *outbox {
@@ -158,6 +160,9 @@ func (o *outbox) failed(c *call, r *kgo.Record, err error) {
 		t.known = time.Time{}
 	}
 	o.mu.Unlock()
+	if isMissing(err) { // the client would go on with the ID of a topic that was deleted
+		o.background.Go(func() { o.client.PurgeTopicsFromProducing(r.Topic) }) // not on the client's own goroutine
+	}
 	if o.pending.take(c.number, false) == nil {
 		return // it has ended already
 	}

@@ -24,8 +24,9 @@ type replier struct {
 	life   context.Context //nolint:containedctx // of the client, for what it produces
 	end    context.CancelFunc
 
-	mu     sync.Mutex
-	topics map[string]replyTopic
+	mu         sync.Mutex
+	topics     map[string]replyTopic
+	background sync.WaitGroup
 }
 
 // replyTopic is what is known of a topic that replies are wanted in.
@@ -93,6 +94,16 @@ const deliveryTimeout = time.Minute
 func (r *replier) close() {
 	r.end()
 	r.client.Close()
+	r.background.Wait()
+}
+
+// forget has a topic looked at again that was deleted: the client would go on with the ID
+// that it had, even where there is one of the same name.
+func (r *replier) forget(topic string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.topics, topic)
+	r.background.Go(func() { r.client.PurgeTopicsFromProducing(topic) }) // not on the client's own goroutine
 }
 
 // allowed reports whether a reply may go where a request wants it: to a partition of a
@@ -146,7 +157,8 @@ func (r *replier) partitions(ctx context.Context, topic string, wanted int32) in
 // will not have it, or when nobody waits for it any more.
 func (r *replier) send(reply *kgo.Record, a *answer, done func(error)) {
 	s := &sending{replier: r, reply: reply, answer: a, done: done}
-	s.timer = time.AfterFunc(time.Until(a.until), func() { s.finish(false) })
+	s.timer = time.AfterFunc(time.Hour, func() { s.finish(false) }) // which needs it
+	s.timer.Reset(time.Until(a.until))
 	s.try()
 }
 
@@ -182,6 +194,9 @@ func (s *sending) tried(err error) {
 		s.try()
 	case s.ended.Load():
 	case isMissing(err), errors.Is(err, kerr.MessageTooLarge):
+		if isMissing(err) {
+			s.replier.forget(s.reply.Topic)
+		}
 		s.replier.server.log.Warn("a reply cannot be sent", zap.String("topic", s.reply.Topic), zap.Int32("partition", s.reply.Partition), zap.Error(err))
 		s.finish(false)
 	default:
