@@ -29,17 +29,20 @@ func Call[Req, Resp any](ctx context.Context, c *Client, m Method[Req, Resp], re
 	deadline := deadlineOf(ctx, orElse(m.Timeout, DefaultTimeout))
 	ctx, cancel := context.WithDeadline(ctx, deadline)
 	defer cancel()
-	info := Info{Method: m.name(), Deadline: deadline, Caller: c.name}
 	call := wrap(func(ctx context.Context, r *kgo.Record) (*kgo.Record, error) {
 		return c.call(ctx, m.Service, m.Safe, r)
 	}, c.cfg.Interceptors)
-	reply, err := call(NewContext(ctx, info), r)
+	reply, err := call(NewContext(ctx, Info{Method: m.name(), Deadline: deadline, Caller: c.name}), r)
+	return response(c, m, reply, err)
+}
+
+// response is what a call returns.
+func response[Req, Resp any](c *Client, m Method[Req, Resp], reply *kgo.Record, err error) (resp Resp, _ error) {
 	if err != nil {
-		return none, c.ended(asError(m.name(), err))
+		return resp, c.ended(asError(m.name(), err))
 	}
-	resp, err := (duplex.Topic[Resp]{Codec: m.codec()}).Value(reply)
-	if err != nil {
-		return none, c.ended(badReply.error(m.name(), err))
+	if resp, err = (duplex.Topic[Resp]{Codec: m.codec()}).Value(reply); err != nil {
+		return resp, c.ended(badReply.error(m.name(), err))
 	}
 	c.counts.answered.Add(1)
 	return resp, nil
@@ -74,44 +77,17 @@ func OneWay[Req, Resp any](ctx context.Context, c *Client, m Method[Req, Resp], 
 	return c.oneWay(ctx, m.name(), r)
 }
 
-// Promise is a call under way whose response is fetched later.
-type Promise[Resp any] struct {
-	done chan struct{}
-	resp Resp
-	err  error
-}
-
-// Go makes a call without waiting for it. The call ends by its deadline, whether anybody
-// waits for it or not.
-func Go[Req, Resp any](ctx context.Context, c *Client, m Method[Req, Resp], req Req) *Promise[Resp] {
-	p := &Promise[Resp]{done: make(chan struct{})}
-	go func() {
-		defer close(p.done)
-		p.resp, p.err = Call(ctx, c, m, req)
-	}()
-	return p
-}
-
-// Done is closed when the call has ended.
-func (p *Promise[Resp]) Done() <-chan struct{} { return p.done }
-
-// Wait returns what Call would have, or the cause of ctx's end, which does not end the
-// call.
-func (p *Promise[Resp]) Wait(ctx context.Context) (Resp, error) {
-	select {
-	case <-p.done:
-		return p.resp, p.err
-	case <-ctx.Done():
-		var none Resp
-		return none, context.Cause(ctx)
-	}
-}
-
 // call makes a call, again where that does no harm.
 func (c *Client) call(ctx context.Context, service string, safe bool, r *kgo.Record) (*kgo.Record, error) {
 	c.counts.calls.Add(1)
+	reply, e := c.once(ctx, service, 0, r)
+	return c.again(ctx, service, safe, r, reply, e)
+}
+
+// again makes further attempts at a call, the first of which ended with reply or e, where
+// that does no harm.
+func (c *Client) again(ctx context.Context, service string, safe bool, r, reply *kgo.Record, e *Error) (*kgo.Record, error) {
 	for attempt := 0; ; attempt++ {
-		reply, e := c.once(ctx, service, attempt, r)
 		if e == nil {
 			return reply, nil
 		}
@@ -130,6 +106,7 @@ func (c *Client) call(ctx context.Context, service string, safe bool, r *kgo.Rec
 		case <-time.After(wait):
 		}
 		c.counts.retried.Add(1)
+		reply, e = c.once(ctx, service, attempt+1, r)
 	}
 }
 
@@ -149,8 +126,27 @@ func (c *Client) once(ctx context.Context, service string, attempt int, request 
 	if err := c.findServer(ctx, service, request.Topic, method); err != nil {
 		return nil, err
 	}
-	n := newNumber()
-	call := &call{number: n, method: method, record: c.request(ctx, at, n, attempt, request), result: make(chan result, 1)}
+	ended := make(chan result, 1)
+	call, e := c.begin(ctx, at, attempt, request, func(res result) { ended <- res })
+	if e != nil {
+		return nil, e
+	}
+	select {
+	case res := <-ended:
+		return c.finish(service, method, res)
+	case <-ctx.Done():
+	}
+	if e := c.giveUp(call, context.Cause(ctx)); e != nil {
+		return nil, e
+	}
+	return c.finish(service, method, <-ended)
+}
+
+// begin sends the request of an attempt. end is called once, with what came of it, unless
+// it is given up before.
+func (c *Client) begin(ctx context.Context, at address, attempt int, request *kgo.Record, end func(result)) (*call, *Error) {
+	n, method := newNumber(), FromContext(ctx).Method
+	call := &call{number: n, method: method, record: c.request(ctx, at, n, attempt, request), end: end}
 	if !c.pending.add(call) {
 		return nil, tooManyPending.error(method, nil)
 	}
@@ -158,21 +154,25 @@ func (c *Client) once(ctx context.Context, service string, attempt int, request 
 		return nil, clientClosed.error(method, duplex.ErrClosed)
 	}
 	c.outbox.send(call)
-	select {
-	case res := <-call.result:
-		return c.finish(service, method, res)
-	case <-ctx.Done():
+	return call, nil
+}
+
+// giveUp ends a call for the given cause; nil if it has ended already.
+func (c *Client) giveUp(call *call, cause error) *Error {
+	if c.pending.take(call.number, false) == nil {
+		return nil
 	}
-	if c.pending.take(n, false) == nil {
-		return c.finish(service, method, <-call.result)
+	expired := errors.Is(cause, context.DeadlineExceeded)
+	switch withdrawn := c.outbox.withdraw(call); {
+	case withdrawn && expired:
+		return expiredBefore.error(call.method, cause)
+	case withdrawn:
+		return givenUpBefore.error(call.method, cause)
+	case expired:
+		return noReply.error(call.method, cause)
+	default:
+		return givenUp.error(call.method, cause)
 	}
-	if c.outbox.withdraw(call) {
-		return nil, before(ctx, expiredBefore, method, context.Cause(ctx))
-	}
-	if errors.Is(context.Cause(ctx), context.DeadlineExceeded) {
-		return nil, noReply.error(method, context.Cause(ctx))
-	}
-	return nil, givenUp.error(method, context.Cause(ctx))
 }
 
 // before is the error of a call that ended before anything was sent.

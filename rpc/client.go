@@ -170,7 +170,7 @@ func (c *Client) Close() error {
 	c.closing.Do(func() {
 		c.closed.Store(true)
 		for _, call := range c.pending.all() {
-			call.result <- result{err: closedMeanwhile.error(call.method, nil)}
+			call.end(result{err: closedMeanwhile.error(call.method, nil)})
 		}
 		if err := c.claims.again(c.life, true); err != nil {
 			c.log.Info("the partition of the reply topic is not given back, its claim ends by itself", zap.Error(err))
@@ -180,7 +180,7 @@ func (c *Client) Close() error {
 		c.client.Close()
 		c.outbox.background.Wait()
 		for _, call := range c.pending.all() { // that came in between
-			call.result <- result{err: closedMeanwhile.error(call.method, nil)}
+			call.end(result{err: closedMeanwhile.error(call.method, nil)})
 		}
 	})
 	return nil

@@ -64,6 +64,18 @@ func (i *inbox) await(ctx context.Context) (address, error) {
 	}
 }
 
+// isOpen returns where replies are to go, if that is known.
+func (i *inbox) isOpen() (at address, open bool) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	select {
+	case <-i.open:
+		return i.at, true
+	default:
+		return address{}, false
+	}
+}
+
 // run reads until ctx ends.
 func (i *inbox) run(ctx context.Context) {
 	for tries := 0; ctx.Err() == nil; {
@@ -104,7 +116,7 @@ func (i *inbox) read(ctx context.Context) error {
 	i.mu.Unlock()
 	if ctx.Err() == nil {
 		for _, c := range i.owner.pending.all() {
-			c.result <- result{err: inboxLost.error(c.method, err)}
+			c.end(result{err: inboxLost.error(c.method, err)})
 		}
 	}
 	return err
@@ -180,7 +192,7 @@ func (c *Client) arrived(r *kgo.Record) {
 		return
 	}
 	if call := c.pending.take(n, true); call != nil {
-		call.result <- result{reply: r}
+		call.end(result{reply: r})
 		return
 	}
 	switch ended, replied := c.pending.had(n); {

@@ -124,7 +124,9 @@ func (o *outbox) launch(b *burst) {
 	o.address(sent)
 	timer := time.AfterFunc(patience, func() { o.landed(b) })
 	for _, c := range sent {
-		o.client.TryProduce(o.life, c.record, func(r *kgo.Record, err error) {
+		r := c.record
+		c.record = nil // or it would be kept for as long as the call takes
+		o.client.TryProduce(o.life, r, func(r *kgo.Record, err error) {
 			if err != nil {
 				o.failed(c, r, err)
 			}
@@ -173,7 +175,7 @@ func (o *outbox) failed(c *call, r *kgo.Record, err error) {
 	case errors.Is(err, kgo.ErrClientClosed), errors.Is(err, context.Canceled):
 		outcome = closedMeanwhile
 	}
-	c.result <- result{err: outcome.error(c.method, kafka.Explain("rpc: sending the request to "+r.Topic, err))}
+	c.end(result{err: outcome.error(c.method, kafka.Explain("rpc: sending the request to "+r.Topic, err))})
 }
 
 // address gives the records of a burst their partitions.
@@ -212,17 +214,24 @@ func (t *requestsTo) next(now int64) int32 {
 	return t.turn
 }
 
+// knows reports whether a topic's partitions are known.
+func (o *outbox) knows(topic string) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	t := o.topics[topic]
+	return t != nil && time.Since(t.known) < partitionsKnown
+}
+
 // know sees to it that a topic's partitions are known, as they were half a minute ago at
 // most. The error is coded as [duplex.ErrUnknownTopic] if there is no such topic.
 func (o *outbox) know(ctx context.Context, topic string) error {
-	o.mu.Lock()
-	t := o.topics[topic]
-	fresh := t != nil && time.Since(t.known) < partitionsKnown
-	o.mu.Unlock()
-	if fresh {
+	if o.knows(topic) {
 		return nil
 	}
 	there, err := kafka.Topics(ctx, o.client, "rpc", topic)
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	t := o.topics[topic]
 	if err != nil || len(there) != 1 || there[0].Partitions == 0 {
 		switch {
 		case t != nil && !errors.Is(err, duplex.ErrUnknownTopic):
@@ -232,9 +241,7 @@ func (o *outbox) know(ctx context.Context, topic string) error {
 		}
 		return err
 	}
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if t = o.topics[topic]; t == nil {
+	if t == nil {
 		t = &requestsTo{turn: int32(newNumber()[0])}
 		o.topics[topic] = t
 	}

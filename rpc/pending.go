@@ -38,10 +38,9 @@ const (
 type call struct {
 	number number
 	method string
-	record *kgo.Record
-	result chan result // capacity 1
-	// until is the deadline, for as long as it is not sent; state says whether it is.
-	state callState
+	record *kgo.Record  // until it is sent
+	end    func(result) // must not wait
+	state  callState    // how far it is on its way out
 }
 
 // result is how a call ends.

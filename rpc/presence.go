@@ -53,14 +53,17 @@ func (p *presence) of(service string) *served {
 	return s
 }
 
-// replied notes that a server of the service is there.
+// heard notes that a server of the service is there.
 func (s *served) heard() { s.replied.Store(time.Now().UnixNano()) }
+
+// certain reports whether it is known, without a question, that a service has servers.
+func (s *served) certain() bool { return time.Now().UnixNano()-s.replied.Load() < int64(servedFor) }
 
 // nobody reports whether it is known that a service has no servers.
 func (p *presence) nobody(ctx context.Context, service string) bool {
 	s := p.of(service)
 	now := time.Now()
-	if now.UnixNano()-s.replied.Load() < int64(servedFor) {
+	if s.certain() {
 		return false
 	}
 	s.mu.Lock()

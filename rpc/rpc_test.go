@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"sync"
 	"testing"
 	"time"
@@ -247,4 +248,53 @@ func TestInterceptorsAndRawHandlers(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, name+`/Any x ["outer" "inner" "server"]`, got)
 	require.Equal(t, [][]byte{[]byte("server"), []byte("inner"), []byte("outer")}, duplex.HeaderValues(reply, "by"))
+}
+
+func TestPromises(t *testing.T) {
+	cluster, m := duplextest.Cluster(t), add(service(t))
+	release := make(chan struct{})
+	serve(t, rpc.ServerConfig{Cluster: cluster, Concurrency: 2000, Handlers: []rpc.Handler{rpc.Handle(m, func(_ context.Context, s sum) (int, error) {
+		if s.A >= 0 {
+			<-release
+		}
+		return s.A + s.B, nil
+	})}})
+	open := sync.OnceFunc(func() { close(release) })
+	defer open()
+	c := client(t, rpc.ClientConfig{Cluster: cluster, WaitForServer: true})
+	got, err := rpc.Go(t.Context(), c, m, sum{-1, 3}).Wait(within(t, 20*time.Second)) // the first one asks who serves
+	require.NoError(t, err)
+	require.Equal(t, 2, got)
+
+	const n = 1000
+	before := runtime.NumGoroutine()
+	promises := make([]*rpc.Promise[int], n)
+	for i := range promises {
+		promises[i] = rpc.Go(within(t, time.Minute), c, m, sum{i, i})
+	}
+	require.EqualValues(t, n, c.Status().Counts["pending"])
+	require.Less(t, runtime.NumGoroutine()-before, n+n/2, "handlers have one each, calls have none")
+	cancelled, cancel := context.WithCancel(t.Context())
+	given := rpc.Go(cancelled, c, m, sum{1, 1})
+	cancel()
+	_, err = given.Wait(within(t, 20*time.Second))
+	require.ErrorIs(t, err, rpc.Canceled)
+	_, err = rpc.Go(within(t, 100*time.Millisecond), c, m, sum{1, 1}).Wait(within(t, 20*time.Second))
+	require.ErrorIs(t, err, rpc.DeadlineExceeded)
+	_, err = promises[0].Wait(cancelled)
+	require.ErrorIs(t, err, context.Canceled, "of the wait, not of the call")
+
+	open()
+	for i, p := range promises {
+		got, err := p.Wait(within(t, 20*time.Second))
+		require.NoError(t, err)
+		require.Equal(t, 2*i, got)
+		again, err := p.Wait(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, got, again)
+	}
+	counts := c.Status().Counts
+	require.Zero(t, counts["pending"])
+	require.EqualValues(t, n+1, counts["answered"])
+	require.EqualValues(t, 2, counts["errors"])
 }
