@@ -20,6 +20,7 @@ type answer struct {
 	request           request
 	record            *kgo.Record // nil with an error
 	err               error
+	trace             []kgo.RecordHeader // of the server's span
 	until             time.Time
 	got, began, ended time.Time
 }
@@ -48,6 +49,7 @@ func (a *answer) reply(server string) *kgo.Record {
 		w.buffer = strconv.AppendInt(w.buffer, at.UnixMicro(), 10)
 	}
 	w.add(HeaderTimes, n)
+	w.headers = append(w.headers, a.trace...)
 	if a.err != nil {
 		e, ok := errors.AsType[*Error](a.err)
 		if !ok {

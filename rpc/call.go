@@ -29,11 +29,14 @@ func Call[Req, Resp any](ctx context.Context, c *Client, m Method[Req, Resp], re
 	deadline := deadlineOf(ctx, orElse(m.Timeout, DefaultTimeout))
 	ctx, cancel := context.WithDeadline(ctx, deadline)
 	defer cancel()
+	ctx, end := c.telemetry.Start(ctx, m.name())
 	call := wrap(func(ctx context.Context, r *kgo.Record) (*kgo.Record, error) {
 		return c.call(ctx, m.Service, m.Safe, r)
 	}, c.cfg.Interceptors)
 	reply, err := call(NewContext(ctx, Info{Method: m.name(), Deadline: deadline, Caller: c.name}), r)
-	return response(c, m, reply, err)
+	resp, err := response(c, m, reply, err)
+	end(string(CodeOf(err)), err)
+	return resp, err
 }
 
 // response is what a call returns.
@@ -74,7 +77,11 @@ func OneWay[Req, Resp any](ctx context.Context, c *Client, m Method[Req, Resp], 
 		return duplex.Position{}, clientClosed.error(m.name(), duplex.ErrClosed)
 	}
 	c.counts.oneWay.Add(1)
-	return c.oneWay(ctx, m.name(), r)
+	ctx, end := c.telemetry.Start(ctx, m.name())
+	c.telemetry.Inject(ctx, r)
+	at, err := c.oneWay(ctx, m.name(), r)
+	end(string(CodeOf(err)), err)
+	return at, err
 }
 
 // call makes a call, again where that does no harm.
@@ -227,7 +234,9 @@ func (c *Client) request(ctx context.Context, at address, n number, attempt int,
 		w.decimal(HeaderAttempt, int64(attempt))
 	}
 	w.text(HeaderCaller, c.name)
-	return &kgo.Record{Topic: of.Topic, Key: of.Key, Value: of.Value, Headers: w.headers}
+	r := &kgo.Record{Topic: of.Topic, Key: of.Key, Value: of.Value, Headers: w.headers}
+	c.telemetry.Inject(ctx, r)
+	return r
 }
 
 // reserved reports whether a header is not for users to set.

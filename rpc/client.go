@@ -16,6 +16,7 @@ import (
 
 	"github.com/duplex-go/duplex"
 	"github.com/duplex-go/duplex/internal/kafka"
+	"github.com/duplex-go/duplex/internal/telemetry"
 )
 
 // Defaults of ClientConfig.
@@ -103,18 +104,19 @@ func randomName() string {
 // Client calls services. Make one for a program, with NewClient, and share it. All
 // methods, and the functions that call, are safe for concurrent use.
 type Client struct {
-	cfg      ClientConfig
-	name     string // "service/instance"
-	log      *zap.Logger
-	identity identity
-	client   *kgo.Client
-	pending  pending
-	outbox   *outbox
-	inbox    inbox
-	claims   claims
-	presence presence
-	counts   clientCounts
-	sharing  atomic.Int64 // other instances that read the same partition
+	cfg       ClientConfig
+	name      string // "service/instance"
+	log       *zap.Logger
+	identity  identity
+	client    *kgo.Client
+	pending   pending
+	outbox    *outbox
+	inbox     inbox
+	claims    claims
+	presence  presence
+	counts    clientCounts
+	telemetry *telemetry.Calls
+	sharing   atomic.Int64 // other instances that read the same partition
 
 	life    context.Context //nolint:containedctx // of the client
 	end     context.CancelFunc
@@ -143,6 +145,10 @@ func NewClient(cfg ClientConfig) (*Client, error) {
 		return nil, &duplex.Error{Op: "rpc: checking ClientConfig", Err: err}
 	}
 	c.client = client
+	if c.telemetry, err = telemetry.NewCalls(cfg.TracerProvider, cfg.MeterProvider, false, c.Status); err != nil {
+		client.Close()
+		return nil, &duplex.Error{Op: "rpc: preparing telemetry", Err: err}
+	}
 	c.life, c.end = context.WithCancel(context.Background())
 	c.pending.most = cfg.MaxPending
 	c.outbox = newOutbox(c.life, client, &c.pending)
@@ -175,6 +181,7 @@ func (c *Client) Close() error {
 		if err := c.claims.again(c.life, true); err != nil {
 			c.log.Info("the partition of the reply topic is not given back, its claim ends by itself", zap.Error(err))
 		}
+		_ = c.telemetry.Close() // it only unregisters
 		c.end()
 		c.loops.Wait()
 		c.client.Close()

@@ -72,7 +72,8 @@ type flying struct {
 	request *kgo.Record
 	call    atomic.Pointer[call]
 	timer   *time.Timer
-	unhook  func() bool // from the caller's context
+	unhook  func() bool                  // from the caller's context
+	end     func(code string, err error) // of its span
 	done    chan struct{}
 	reply   *kgo.Record
 	err     error
@@ -80,6 +81,7 @@ type flying struct {
 
 func (f *flying) start(ctx context.Context, at address, deadline time.Time) {
 	f.client.counts.calls.Add(1)
+	ctx, f.end = f.client.telemetry.Start(ctx, f.method)
 	started := make(chan struct{})
 	defer close(started)
 	giveUp := func(cause error) {
@@ -136,5 +138,6 @@ func (f *flying) settle(reply *kgo.Record, err error) {
 	f.unhook()
 	f.reply, f.err = reply, err
 	f.request = nil
+	f.end(string(CodeOf(err)), err)
 	close(f.done)
 }

@@ -39,7 +39,10 @@ func (s *Server) handle(ctx context.Context, r *kgo.Record) error {
 		return nil
 	}
 	a := &answer{request: q, got: got, until: s.until(r, q)}
-	a.record, a.err = s.run(ctx, a, r, err)
+	told, end := s.telemetry.Start(ctx, s.nameOf(q))
+	a.trace = s.telemetry.Headers(told)
+	a.record, a.err = s.run(told, a, r, err)
+	end(string(CodeOf(a.err)), a.err)
 	if a.err != nil && ctx.Err() != nil && !errors.Is(context.Cause(ctx), consumer.ErrHandlerTimeout) {
 		return a.err // it was told to give up: another instance goes on with the partition
 	}
@@ -142,6 +145,18 @@ func (s *Server) method(name string) *method {
 	return nil
 }
 
+// nameOf is the method of a request as metrics have it: not what strangers make up.
+func (s *Server) nameOf(q request) string {
+	switch m := s.method(q.method); {
+	case m == nil:
+		return s.service + "/_OTHER"
+	case m.name == "":
+		return s.service + "/*"
+	default:
+		return m.full
+	}
+}
+
 // call runs a handler, and has a panic be an error.
 func (s *Server) call(ctx context.Context, m *method, r *kgo.Record, info Info) (resp *kgo.Record, err error) {
 	returned := false
@@ -208,7 +223,9 @@ func (s *Server) handleOneWay(ctx context.Context, r *kgo.Record, q request, pro
 		s.counts.expired.Add(1)
 		return duplex.Permanent(&duplex.Error{Op: "rpc: serving a one-way call of " + m.full, Codes: []duplex.Code{ErrExpired}, Hint: "its deadline has passed"})
 	}
+	ctx, end := s.telemetry.Start(ctx, s.nameOf(q))
 	_, err := s.call(ctx, m, r, Info{Method: orElse(q.method, m.full), OneWay: true, Deadline: q.deadline, Attempt: q.attempt, Caller: q.caller, Server: true})
+	end(string(CodeOf(err)), err)
 	if p, is := errors.AsType[*panicError](err); is {
 		s.counts.panics.Add(1)
 		return &duplex.Error{Op: "rpc: serving a one-way call of " + m.full, Codes: []duplex.Code{duplex.ErrPanic}, Err: p}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/duplex-go/duplex"
 	"github.com/duplex-go/duplex/consumer"
+	"github.com/duplex-go/duplex/internal/telemetry"
 )
 
 // Defaults of ServerConfig.
@@ -146,14 +147,15 @@ func orElse[T comparable](v, usual T) T {
 // Server is one instance of a service. Make one with NewServer, then Run it. All methods
 // are safe for concurrent use.
 type Server struct {
-	cfg      ServerConfig
-	service  string
-	name     string // "service/instance"
-	log      *zap.Logger
-	methods  map[string]*method // by name
-	consumer *consumer.Consumer
-	counts   serverCounts
-	replier  atomic.Pointer[replier] // of Run; nil before
+	cfg       ServerConfig
+	service   string
+	name      string // "service/instance"
+	log       *zap.Logger
+	methods   map[string]*method // by name
+	consumer  *consumer.Consumer
+	counts    serverCounts
+	telemetry *telemetry.Calls
+	replier   atomic.Pointer[replier] // of Run; nil before
 }
 
 // method is what a server knows of one of its methods.
@@ -185,6 +187,9 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 		s.methods[h.name] = &method{Handler: h, full: h.service + "/" + h.name, serve: wrap(h.serve, cfg.Interceptors)}
 	}
 	var err error
+	if s.telemetry, err = telemetry.NewCalls(cfg.TracerProvider, cfg.MeterProvider, true, nil); err != nil {
+		return nil, &duplex.Error{Op: "rpc: preparing telemetry", Err: err}
+	}
 	s.consumer, err = consumer.New(consumer.Config{
 		Cluster: cfg.Cluster, Group: Group(s.service),
 		Handlers:    []consumer.Handler{consumer.HandleRecord(RequestTopic(s.service), s.handle)},
