@@ -98,7 +98,7 @@ func (c *Client) again(ctx context.Context, service string, safe bool, r, reply 
 		if e == nil {
 			return reply, nil
 		}
-		if attempt+1 >= mostAttempts || !retryable(e, safe) || e.is(nobodyServes) || e.is(tooManyPending) || ctx.Err() != nil {
+		if attempt+1 >= mostAttempts || !retryable(e, safe) || !c.presence.of(service).budget.failed() || ctx.Err() != nil {
 			return nil, e
 		}
 		wait := max(e.RetryAfter, backoff.Exponential(attempt+1, retryMin, retryMax))
@@ -126,6 +126,9 @@ func (c *Client) once(ctx context.Context, service string, attempt int, request 
 	if c.closed.Load() {
 		return nil, clientClosed.error(method, duplex.ErrClosed)
 	}
+	if ctx.Err() != nil {
+		return nil, before(ctx, expiredBefore, method, context.Cause(ctx))
+	}
 	at, err := c.inbox.await(ctx)
 	if err != nil {
 		return nil, before(ctx, notReady, method, err)
@@ -143,7 +146,8 @@ func (c *Client) once(ctx context.Context, service string, attempt int, request 
 		return c.finish(service, method, res)
 	case <-ctx.Done():
 	}
-	if e := c.giveUp(call, context.Cause(ctx)); e != nil {
+	deadline, _ := ctx.Deadline()
+	if e := c.giveUp(call, context.Cause(ctx), deadline); e != nil {
 		return nil, e
 	}
 	return c.finish(service, method, <-ended)
@@ -165,7 +169,7 @@ func (c *Client) begin(ctx context.Context, at address, attempt int, request *kg
 }
 
 // giveUp ends a call for the given cause; nil if it has ended already.
-func (c *Client) giveUp(call *call, cause error) *Error {
+func (c *Client) giveUp(call *call, cause error, deadline time.Time) *Error {
 	if c.pending.take(call.number, false) == nil {
 		return nil
 	}
@@ -178,6 +182,7 @@ func (c *Client) giveUp(call *call, cause error) *Error {
 	case expired:
 		return noReply.error(call.method, cause)
 	default:
+		c.cancel(call, deadline)
 		return givenUp.error(call.method, cause)
 	}
 }
@@ -252,6 +257,7 @@ func (c *Client) finish(service, method string, res result) (*kgo.Record, *Error
 	c.presence.of(service).heard()
 	p := parseReply(res.reply)
 	if p.code == "" {
+		c.presence.of(service).budget.succeeded()
 		return res.reply, nil
 	}
 	e := &Error{

@@ -1,12 +1,15 @@
 package rpc
 
 import (
+	"cmp"
 	"context"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"hash/fnv"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -19,8 +22,8 @@ import (
 // claims share the partitions of a reply topic out among the instances of a client
 // service, without anybody who decides: each writes which one it reads to a topic of one
 // partition, again and again, and takes the one that fewest have. Of two who took one at
-// the same time, the later one in the log moves, if there is a better one. Where this
-// fails, a hash chooses. Two who share a partition get each other's replies, and skip
+// the same time, the later one in the log moves, if there is a better one: all see the
+// same log, and come to the same result. Where this fails, a hash chooses. Two who share a partition get each other's replies, and skip
 // them: that costs traffic, and nothing else.
 type claims struct {
 	owner *Client
@@ -49,7 +52,7 @@ const (
 	// claimEvery is how often a claim is written again, claimFor for how long it holds.
 	claimEvery, claimFor = 30 * time.Second, 90 * time.Second
 	// claimRounds is how often a partition is chosen anew that another has, too.
-	claimRounds = 3
+	claimRounds = 5
 	// mostClaims bounds how many records are looked at, largestClaim what one may have.
 	mostClaims, largestClaim = 100_000, 4 << 10
 	// claimTimeout bounds the choice: a client without it is as good.
@@ -90,12 +93,11 @@ func (c *claims) settle(ctx context.Context, topic kafka.Topic, usual int32) (in
 		if all, err = c.scan(ctx, id); err != nil {
 			return 0, err
 		}
-		mine, written := all[me]
+		better, written := place(all, topic.Partitions, me)
 		if !written {
 			return 0, errors.New("rpc client: a claim that was written is not there")
 		}
-		better := least(others(all, me), topic.Partitions, chosen)
-		if better == chosen || !mine.comesAfterAnother(all) {
+		if better == chosen {
 			break
 		}
 		chosen = better
@@ -104,24 +106,32 @@ func (c *claims) settle(ctx context.Context, topic kafka.Topic, usual int32) (in
 	return chosen, nil
 }
 
-// comesAfterAnother reports whether another instance has claimed the partition before.
-func (c claim) comesAfterAnother(all map[string]claim) bool {
-	for _, other := range all {
-		if other.Instance != c.Instance && other.Partition == c.Partition && other.first < c.first {
-			return true
+// place is where an instance belongs by the claims of all: those that came first to a
+// partition keep it, up to an even share of all; the others go where there are fewest, in
+// the order in which they came. ok is false if the instance has no claim.
+func place(all map[string]claim, partitions int32, me string) (at int32, ok bool) {
+	inOrder := slices.SortedFunc(maps.Values(all), func(a, b claim) int { return cmp.Compare(a.first, b.first) })
+	even := (len(all) + int(partitions) - 1) / int(partitions)
+	load := make([]int, partitions)
+	var moving []claim
+	for _, c := range inOrder {
+		if c.Partition < 0 || c.Partition >= partitions || load[c.Partition] >= even {
+			moving = append(moving, c)
+			continue
+		}
+		load[c.Partition]++
+		if c.Instance == me {
+			return c.Partition, true
 		}
 	}
-	return false
-}
-
-func others(all map[string]claim, me string) map[string]claim {
-	kept := make(map[string]claim, len(all))
-	for instance, c := range all {
-		if instance != me {
-			kept[instance] = c
+	for _, c := range moving {
+		p := int32(slices.Index(load, slices.Min(load)))
+		load[p]++
+		if c.Instance == me {
+			return p, true
 		}
 	}
-	return kept
+	return 0, false
 }
 
 // sharing is how many others have the partition, too.

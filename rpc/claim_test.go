@@ -2,12 +2,15 @@ package rpc
 
 import (
 	"encoding/json"
+	"maps"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"pgregory.net/rapid"
 )
 
 func claimed(t *testing.T, offset int64, rec claimRecord) *kgo.Record {
@@ -38,10 +41,14 @@ func TestClaimsAreReadInTheOrderOfTheLog(t *testing.T) {
 		enter(all, &kgo.Record{Value: []byte(bad)}, "t")
 	}
 	require.Len(t, all, 3)
-	a, b := all[named("a")], all[named("b")]
-	require.Zero(t, a.first)
-	require.False(t, a.comesAfterAnother(all))
-	require.True(t, b.comesAfterAnother(all), "of two on one partition the later one moves")
+	require.Zero(t, all[named("a")].first)
+	for instance, want := range map[string]int32{named("a"): 1, named("b"): 0, named("e"): 2} {
+		p, ok := place(all, 4, instance)
+		require.True(t, ok)
+		require.Equal(t, want, p, "of two on one partition the later one moves")
+	}
+	_, ok := place(all, 4, named("c"))
+	require.False(t, ok)
 	require.Equal(t, 1, sharing(all, named("a"), 1))
 	require.Zero(t, sharing(all, named("a"), 2))
 }
@@ -67,4 +74,41 @@ func TestTheLeastLoadedPartitionIsTaken(t *testing.T) {
 	for _, n := range load {
 		require.InDelta(t, 50.0/8, n, 1)
 	}
+}
+
+// Instances that choose at the same time, from the same log, end evenly spread.
+func TestRacersSpreadEvenly(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		n, partitions := rapid.IntRange(1, 60).Draw(t, "instances"), int32(rapid.IntRange(1, 16).Draw(t, "partitions"))
+		all, offset := map[string]claim{}, int64(0)
+		name := func(i int) string { return named(string(rune('A' + i))) }
+		write := func(i int, p int32) {
+			all[name(i)] = claim{claimRecord{Instance: name(i), Partition: p}, offset, time.Time{}}
+			offset++
+		}
+		for i := range n {
+			write(i, int32(rapid.IntRange(0, int(partitions)-1).Draw(t, "first")))
+		}
+		moved := true
+		for round := 0; moved; round++ {
+			if moved = false; round > claimRounds {
+				t.Fatal("they do not settle")
+			}
+			seen := maps.Clone(all) // by all of them, before any of them moves
+			for i := range n {
+				if p, ok := place(seen, partitions, name(i)); !ok || p != seen[name(i)].Partition {
+					write(i, p)
+					moved = true
+				}
+			}
+		}
+		load := make([]int, partitions)
+		for _, c := range all {
+			load[c.Partition]++
+		}
+		if even := (n + int(partitions) - 1) / int(partitions); slices.Max(load) > even {
+			t.Fatalf("%v, want %d at most", load, even)
+		}
+	})
 }

@@ -114,6 +114,7 @@ type Client struct {
 	inbox     inbox
 	claims    claims
 	presence  presence
+	cancels   rate
 	counts    clientCounts
 	telemetry *telemetry.Calls
 	sharing   atomic.Int64 // other instances that read the same partition
@@ -129,6 +130,7 @@ type Client struct {
 type clientCounts struct {
 	calls, answered, errors, oneWay, retried atomic.Int64
 	late, duplicate, stale, foreign, unknown atomic.Int64
+	cancelled                                atomic.Int64
 }
 
 // NewClient returns a client. It validates cfg, reads the files that cfg names, and
@@ -154,6 +156,7 @@ func NewClient(cfg ClientConfig) (*Client, error) {
 	c.outbox = newOutbox(c.life, client, &c.pending)
 	c.inbox.owner, c.inbox.open = c, make(chan struct{})
 	c.claims.owner = c
+	c.cancels.most = mostCancels
 	c.presence.client, c.presence.services = client, map[string]*served{}
 	c.loops.Go(func() { c.inbox.run(c.life) })
 	c.loops.Go(func() { c.claims.run(c.life) })
@@ -194,7 +197,7 @@ func (c *Client) Close() error {
 }
 
 // Status returns a snapshot. Counts are calls, answered (with a response), errors,
-// one_way, retried, pending, sharing (other instances that read the same partition), and
+// one_way, retried, cancelled (servers were told), pending, sharing (other instances that read the same partition), and
 // replies that belonged to no call: late (it had ended without one), duplicate (it had
 // one), stale (of an earlier run of this instance), foreign (of another instance) and
 // unknown (of nobody).
@@ -202,7 +205,8 @@ func (c *Client) Status() duplex.Status {
 	n := &c.counts
 	st := duplex.Status{Component: "rpc client", Name: c.name, Counts: map[string]int64{
 		"calls": n.calls.Load(), "answered": n.answered.Load(), "errors": n.errors.Load(), "one_way": n.oneWay.Load(), "retried": n.retried.Load(),
-		"pending": int64(c.pending.len()), "sharing": c.sharing.Load(), "late": n.late.Load(), "duplicate": n.duplicate.Load(),
+		"cancelled": n.cancelled.Load(),
+		"pending":   int64(c.pending.len()), "sharing": c.sharing.Load(), "late": n.late.Load(), "duplicate": n.duplicate.Load(),
 		"stale": n.stale.Load(), "foreign": n.foreign.Load(), "unknown": n.unknown.Load(),
 	}}
 	c.inbox.mu.Lock()

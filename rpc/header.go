@@ -58,6 +58,7 @@ const (
 	kindRequest = "request"
 	kindOneWay  = "oneway"
 	kindReply   = "reply"
+	kindCancel  = "cancel"
 )
 
 const version = "1"

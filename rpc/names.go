@@ -12,7 +12,10 @@ import (
 // another's.
 
 // RequestTopic is where the requests of a service are.
-func RequestTopic(service string) string { return "rpc.requests." + doubled(service) }
+func RequestTopic(service string) string { return requestPrefix + doubled(service) }
+
+// CancelTopic is where callers say which of their requests they have given up.
+func CancelTopic(service string) string { return cancelPrefix + doubled(service) }
 
 // ReplyTopic is where the replies to the clients of a service are, ClaimTopic where
 // these say which of its partitions they read.
@@ -26,7 +29,11 @@ func Group(service string) string { return "rpc." + doubled(service) }
 
 // replyPrefix begins all topics that replies may go to, unless a server says
 // otherwise.
-const replyPrefix = "rpc.replies."
+const (
+	requestPrefix = "rpc.requests."
+	cancelPrefix  = "rpc.cancel."
+	replyPrefix   = "rpc.replies."
+)
 
 func doubled(service string) string { return strings.ReplaceAll(service, ".", "..") }
 

@@ -125,6 +125,8 @@ func (o *outbox) launch(b *burst) {
 	timer := time.AfterFunc(patience, func() { o.landed(b) })
 	for _, c := range sent {
 		r := c.record
+		c.topic, c.partition = r.Topic, r.Partition
+		c.partitioned.Store(true)
 		c.record = nil // or it would be kept for as long as the call takes
 		o.client.TryProduce(o.life, r, func(r *kgo.Record, err error) {
 			if err != nil {

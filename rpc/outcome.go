@@ -1,9 +1,6 @@
 package rpc
 
-import (
-	"fmt"
-	"time"
-)
+import "fmt"
 
 // Outcome is one of the ways in which a call ends with an error that no handler
 // returned: which code that has, whether the server ran the call, and how that is
@@ -60,6 +57,10 @@ var (
 		"no handler got it")
 	limited = outcome("limited", server, ResourceExhausted, Never, "as many calls of the method are at work as it allows",
 		"no handler got it")
+	cancelled = outcome("cancelled", server, Canceled, Never, "its caller gave it up before its turn came; nobody hears of this",
+		"no handler got it")
+	abandoned = outcome("abandoned", server, Canceled, Completed, "its caller gave it up while the handler ran; nobody hears of this",
+		"the handler ran")
 	maybeBegun = outcome("maybe-begun", server, Unavailable, Maybe, "another instance had the request, and may have begun it; the method is not Safe",
 		"that instance died, or lost its partition, before it committed")
 	failed = outcome("failed", server, Internal, Completed, "the handler returned an error without a code; the server logged it under the ID",
@@ -101,21 +102,3 @@ func (o *Outcome) error(method string, cause error) *Error {
 	}
 	return e
 }
-
-// retryable reports whether a call that ended with err may be made again.
-func retryable(err *Error, safe bool) bool {
-	if err.RetryAfter < 0 {
-		return false
-	}
-	if err.Code != Unavailable && err.Code != ResourceExhausted {
-		return false
-	}
-	return err.Executed == Never || safe && err.Executed == Maybe
-}
-
-const (
-	// mostAttempts of a call are made, the first included.
-	mostAttempts = 5
-	// retryMin and retryMax bound the wait between them.
-	retryMin, retryMax = 25 * time.Millisecond, time.Second
-)

@@ -2,6 +2,7 @@ package rpc
 
 import (
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -41,6 +42,10 @@ type call struct {
 	record *kgo.Record  // until it is sent
 	end    func(result) // must not wait
 	state  callState    // how far it is on its way out
+	// topic and partition are where its request is, once it is partitioned.
+	topic       string
+	partition   int32
+	partitioned atomic.Bool
 }
 
 // result is how a call ends.

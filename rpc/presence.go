@@ -28,6 +28,7 @@ type presence struct {
 
 type served struct {
 	replied atomic.Int64 // when a reply came last, in ns since 1970
+	budget  budget
 
 	mu    sync.Mutex
 	until time.Time // for as long as what is known holds

@@ -65,22 +65,24 @@ func (c *Client) atOnce(service string) (at address, ok bool) {
 
 // flying is a call that nobody waits for yet, in its first attempt.
 type flying struct {
-	client  *Client
-	service string
-	method  string
-	safe    bool
-	request *kgo.Record
-	call    atomic.Pointer[call]
-	timer   *time.Timer
-	unhook  func() bool                  // from the caller's context
-	end     func(code string, err error) // of its span
-	done    chan struct{}
-	reply   *kgo.Record
-	err     error
+	client   *Client
+	service  string
+	method   string
+	safe     bool
+	request  *kgo.Record
+	deadline time.Time
+	call     atomic.Pointer[call]
+	timer    *time.Timer
+	unhook   func() bool                  // from the caller's context
+	end      func(code string, err error) // of its span
+	done     chan struct{}
+	reply    *kgo.Record
+	err      error
 }
 
 func (f *flying) start(ctx context.Context, at address, deadline time.Time) {
 	f.client.counts.calls.Add(1)
+	f.deadline = deadline
 	ctx, f.end = f.client.telemetry.Start(ctx, f.method)
 	started := make(chan struct{})
 	defer close(started)
@@ -92,7 +94,7 @@ func (f *flying) start(ctx context.Context, at address, deadline time.Time) {
 	f.unhook = context.AfterFunc(ctx, func() { giveUp(context.Cause(ctx)) })
 	bounded, cancel := context.WithDeadline(NewContext(ctx, Info{Method: f.method, Deadline: deadline, Caller: f.client.name}), deadline)
 	defer cancel()
-	ended := func(res result) { f.ended(ctx, deadline, res) }
+	ended := func(res result) { f.ended(ctx, res) }
 	if call, e := f.client.begin(bounded, at, 0, f.request, ended); e != nil {
 		f.settle(nil, e)
 	} else {
@@ -106,20 +108,20 @@ func (f *flying) giveUp(cause error) {
 	if call == nil {
 		return // nothing was sent
 	}
-	if e := f.client.giveUp(call, cause); e != nil {
+	if e := f.client.giveUp(call, cause, f.deadline); e != nil {
 		f.settle(nil, e)
 	}
 }
 
 // ended is called with what came of the first attempt, by those who must not wait.
-func (f *flying) ended(ctx context.Context, deadline time.Time, res result) {
+func (f *flying) ended(ctx context.Context, res result) {
 	reply, e := f.client.finish(f.service, f.method, res)
 	if e == nil || !retryable(e, f.safe) || f.client.closed.Load() {
 		f.settle(reply, asErr(e))
 		return
 	}
 	go func() {
-		bounded, cancel := context.WithDeadline(NewContext(ctx, Info{Method: f.method, Deadline: deadline, Caller: f.client.name}), deadline)
+		bounded, cancel := context.WithDeadline(NewContext(ctx, Info{Method: f.method, Deadline: f.deadline, Caller: f.client.name}), f.deadline)
 		defer cancel()
 		f.settle(f.client.again(bounded, f.service, f.safe, f.request, nil, e))
 	}()

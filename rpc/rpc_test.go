@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -297,4 +298,48 @@ func TestPromises(t *testing.T) {
 	require.Zero(t, counts["pending"])
 	require.EqualValues(t, n+1, counts["answered"])
 	require.EqualValues(t, 2, counts["errors"])
+}
+
+// A caller that gives up has its call end on the server, too, wherever that is.
+func TestCancels(t *testing.T) {
+	cluster, m := duplextest.Cluster(t), add(service(t))
+	var ran, ended atomic.Int64
+	s := serve(t, rpc.ServerConfig{Cluster: cluster, Concurrency: 1, Handlers: []rpc.Handler{rpc.Handle(m, func(ctx context.Context, s sum) (int, error) {
+		ran.Add(1)
+		if s.A > 0 {
+			<-ctx.Done()
+			ended.Add(1)
+		}
+		return 0, ctx.Err()
+	})}})
+	c := client(t, rpc.ClientConfig{Cluster: cluster, WaitForServer: true})
+	_, err := rpc.Call(within(t, 20*time.Second), c, m, sum{})
+	require.NoError(t, err)
+	// The server reads cancels a moment after it has its partitions.
+	require.Eventually(t, func() bool {
+		ctx, giveUp := context.WithCancel(t.Context())
+		call, before := rpc.Go(ctx, c, m, sum{A: 1}), ran.Load()
+		require.Eventually(t, func() bool { return ran.Load() > before }, 20*time.Second, time.Millisecond)
+		giveUp()
+		_, err := call.Wait(t.Context())
+		require.ErrorIs(t, err, rpc.Canceled)
+		return s.Status().Counts["cancelled"] > 0
+	}, 20*time.Second, 50*time.Millisecond)
+	ran.Store(0)
+	told := s.Status().Counts["cancelled"]
+	ctx, giveUp := context.WithCancel(t.Context())
+	running := rpc.Go(ctx, c, m, sum{A: 1})
+	require.Eventually(t, func() bool { return ran.Load() == 1 }, 20*time.Second, time.Millisecond)
+	queued := rpc.Go(ctx, c, m, sum{A: 1})
+	require.Eventually(t, func() bool { return s.Status().Counts["requests"] > 0 && c.Status().Counts["pending"] == 2 }, 20*time.Second, time.Millisecond)
+	giveUp()
+	for _, p := range []*rpc.Promise[int]{running, queued} {
+		_, err := p.Wait(t.Context())
+		require.ErrorIs(t, err, rpc.Canceled)
+	}
+	_, err = rpc.Call(within(t, 20*time.Second), c, m, sum{})
+	require.NoError(t, err)
+	require.Greater(t, s.Status().Counts["cancelled"], told)
+	require.LessOrEqual(t, ran.Load(), int64(3))
+	require.Positive(t, ended.Load())
 }

@@ -76,12 +76,20 @@ func (s *Server) run(ctx context.Context, a *answer, r *kgo.Record, problem erro
 		return nil, early
 	}
 	defer m.running.Add(-1)
+	ctx, leave, wanted := s.cancels.enter(ctx, q.correlationID)
+	if !wanted {
+		return nil, cancelled.error(m.full, nil)
+	}
+	defer leave()
 	bounded, cancel := context.WithDeadlineCause(ctx, a.until.Add(-skewTolerance), DeadlineExceeded)
 	defer cancel()
 	a.began = time.Now()
 	resp, err := s.call(bounded, m, r, Info{Method: orElse(q.method, m.full), Deadline: a.until.Add(-skewTolerance), Attempt: q.attempt, Caller: q.caller, Server: true})
 	m.took.add(time.Since(a.began))
-	if err != nil {
+	switch {
+	case err != nil && errors.Is(context.Cause(bounded), errCancelled):
+		return nil, abandoned.error(m.full, nil)
+	case err != nil:
 		return nil, s.toCaller(m, q, err)
 	}
 	if resp == nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -154,6 +155,7 @@ type Server struct {
 	methods   map[string]*method // by name
 	consumer  *consumer.Consumer
 	counts    serverCounts
+	cancels   cancels
 	telemetry *telemetry.Calls
 	replier   atomic.Pointer[replier] // of Run; nil before
 }
@@ -171,7 +173,7 @@ type method struct {
 type serverCounts struct {
 	requests, answered, errors, oneWay                atomic.Int64
 	expired, shed, limited, malformed, unknown, begun atomic.Int64
-	refusedAddresses, repliesLost, panics             atomic.Int64
+	refusedAddresses, repliesLost, panics, cancelled  atomic.Int64
 }
 
 // NewServer returns a server that Run will start. It validates cfg, reads the files that
@@ -183,6 +185,7 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 	cfg = cfg.withDefaults()
 	s := &Server{cfg: cfg, service: cfg.Handlers[0].service, log: cfg.Logger.Named("rpc"), methods: map[string]*method{}}
 	s.name = s.service + "/" + cfg.Instance
+	s.cancels.server = s
 	for _, h := range cfg.Handlers {
 		s.methods[h.name] = &method{Handler: h, full: h.service + "/" + h.name, serve: wrap(h.serve, cfg.Interceptors)}
 	}
@@ -221,6 +224,12 @@ func (s *Server) Run(ctx context.Context) error {
 	if !s.replier.CompareAndSwap(nil, r) {
 		return &duplex.Error{Op: "rpc: serving " + s.service, Codes: []duplex.Code{duplex.ErrClosed}, Hint: "a Server runs once: make another one"}
 	}
+	// Cancels are read for as long as there are calls to cancel.
+	reading, end := context.WithCancel(context.WithoutCancel(ctx))
+	var cancels sync.WaitGroup
+	cancels.Go(func() { s.cancels.run(reading) })
+	defer cancels.Wait()
+	defer end()
 	return s.consumer.Run(ctx)
 }
 
@@ -230,7 +239,7 @@ func (s *Server) Ping(ctx context.Context) error { return s.consumer.Ping(ctx) }
 // Status returns a snapshot: that of the group's member, with what became of calls.
 // Counts are, beside those of consumer.Consumer.Status: requests, answered (replies that
 // were acknowledged, errors among them), errors, one_way, expired, shed, limited,
-// malformed, unknown_methods, maybe_begun, refused_addresses, replies_lost (that no topic
+// malformed, unknown_methods, maybe_begun, cancelled (callers that gave up, as they said), refused_addresses, replies_lost (that no topic
 // took by their deadlines) and panics.
 func (s *Server) Status() duplex.Status {
 	st := s.consumer.Status()
@@ -239,7 +248,7 @@ func (s *Server) Status() duplex.Status {
 	for name, n := range map[string]*atomic.Int64{
 		"requests": &c.requests, "answered": &c.answered, "errors": &c.errors, "one_way": &c.oneWay, "expired": &c.expired, "shed": &c.shed,
 		"limited": &c.limited, "malformed": &c.malformed, "unknown_methods": &c.unknown, "maybe_begun": &c.begun,
-		"refused_addresses": &c.refusedAddresses, "replies_lost": &c.repliesLost, "panics": &c.panics,
+		"refused_addresses": &c.refusedAddresses, "replies_lost": &c.repliesLost, "panics": &c.panics, "cancelled": &c.cancelled,
 	} {
 		st.Counts[name] = n.Load()
 	}

@@ -33,6 +33,10 @@ func replyTopicOf(service string, partitions int32) wantedTopic {
 	return wantedTopic{name: ReplyTopic(service), partitions: partitions, retention: shortRetention, appendTime: true}
 }
 
+func cancelTopic(service string, partitions int32) wantedTopic {
+	return wantedTopic{name: CancelTopic(service), partitions: partitions, retention: shortRetention, appendTime: true}
+}
+
 func claimTopicOf(service string) wantedTopic {
 	return wantedTopic{name: ClaimTopic(service), partitions: 1, retention: shortRetention, appendTime: true}
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -94,13 +95,27 @@ func instancesShareReplies(t *testing.T, k Kafka) {
 		require.Equal(t, []int64{each, 0, 0, 0, 0, 0}, counts(st, "answered", "pending", "late", "duplicate", "stale", "unknown"))
 	}
 	require.Positive(t, foreign, "they share partitions")
-	read := map[int32]int{}
-	for _, r := range readAll(t, k, rpc.ClaimTopic(c.service)) {
-		var claim struct{ Partition int32 }
+	requireEven(t, k, c.service, instances, partitions)
+}
+
+// requireEven checks what instances have claimed in the end.
+func requireEven(t *testing.T, k Kafka, service string, instances, partitions int) {
+	t.Helper()
+	last, load := map[string]int32{}, make([]int, partitions)
+	for _, r := range readAll(t, k, rpc.ClaimTopic(service)) {
+		var claim struct {
+			Instance  string
+			Partition int32
+		}
 		require.NoError(t, json.Unmarshal(r.Value, &claim))
-		read[claim.Partition]++
+		last[claim.Instance] = claim.Partition
 	}
-	require.Len(t, read, partitions, "each partition is taken")
+	require.Len(t, last, instances)
+	for _, p := range last {
+		load[p]++
+	}
+	t.Log("instances on each partition:", load)
+	require.LessOrEqual(t, slices.Max(load)-slices.Min(load), 3, "instances on each partition: %v", load)
 }
 
 func rollingServersAnswerAll(t *testing.T, k Kafka) {

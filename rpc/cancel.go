@@ -1,0 +1,222 @@
+package rpc
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+	"go.uber.org/zap"
+
+	"github.com/duplex-go/duplex/internal/kafka"
+)
+
+// A caller that gives up says so in rpc.cancel.<service>, in the partition of the number
+// that its request has. Whoever has the partition of requests reads that, too, by itself
+// and from its end on: so it overtakes the backlog. It is a kindness, no more: it may come
+// too late, or never.
+
+const (
+	// cancelWorth is how much time a call must have left for it to be worth while.
+	cancelWorth = 100 * time.Millisecond
+	// mostCancels a second are sent by a client.
+	mostCancels = 1000
+	// cancelled calls that did not come up yet are remembered for so long, and so many.
+	cancelKept, mostKept = time.Minute, 10_000
+	// followEvery is how often a server looks which partitions it has.
+	followEvery = 250 * time.Millisecond
+)
+
+// cancel tells the servers that nobody waits for a call any more.
+func (c *Client) cancel(call *call, deadline time.Time) {
+	if !call.partitioned.Load() || time.Until(deadline) < cancelWorth || !c.cancels.allow(time.Now()) {
+		return
+	}
+	w := writer{}
+	w.bytes(HeaderCorrelationID, c.identity.of(call.number))
+	w.text(HeaderVersion, version)
+	w.text(HeaderKind, kindCancel)
+	c.client.TryProduce(c.life, &kgo.Record{Topic: cancelTopicOf(call.topic), Partition: call.partition, Headers: w.headers}, nil)
+	c.counts.cancelled.Add(1)
+}
+
+// cancelTopicOf is the topic of cancels beside a topic of requests.
+func cancelTopicOf(requests string) string { return cancelPrefix + requests[len(requestPrefix):] }
+
+// rate bounds what is done in a second.
+type rate struct {
+	most   int
+	mu     sync.Mutex
+	second int64
+	n      int
+}
+
+func (r *rate) allow(now time.Time) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if s := now.Unix(); s != r.second {
+		r.second, r.n = s, 0
+	}
+	r.n++
+	return r.n <= r.most
+}
+
+// cancels are the calls of a server that can be cancelled, and those that were before
+// their turn came.
+type cancels struct {
+	server *Server
+
+	mu      sync.Mutex
+	running map[string]context.CancelCauseFunc // by correlation ID
+	early   map[string]time.Time               // when it was cancelled
+}
+
+// errCancelled is the cause of a handler's context when its caller has given up.
+var errCancelled = errors.New("the caller has given up")
+
+// enter registers a call that is about to run. ok is false if it was cancelled already.
+func (c *cancels) enter(ctx context.Context, id []byte) (bounded context.Context, leave func(), ok bool) {
+	bounded, cancel := context.WithCancelCause(ctx)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if _, cancelled := c.early[string(id)]; cancelled {
+		delete(c.early, string(id))
+		cancel(errCancelled)
+		return bounded, func() {}, false
+	}
+	if c.running == nil {
+		c.running = map[string]context.CancelCauseFunc{}
+	}
+	c.running[string(id)] = cancel
+	return bounded, func() {
+		c.mu.Lock()
+		delete(c.running, string(id))
+		c.mu.Unlock()
+		cancel(nil)
+	}, true
+}
+
+// arrived is called with a record of the topic of cancels.
+func (c *cancels) arrived(r *kgo.Record) {
+	p := parser{r: r}
+	id := p.correlationID(true)
+	if kind, _ := p.text(HeaderKind, maxWord); p.err != nil || kind != kindCancel {
+		return
+	}
+	c.server.counts.cancelled.Add(1)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if cancel := c.running[string(id)]; cancel != nil {
+		cancel(errCancelled)
+		return
+	}
+	now := time.Now()
+	if len(c.early) >= mostKept {
+		for id, at := range c.early {
+			if now.Sub(at) > cancelKept {
+				delete(c.early, id)
+			}
+		}
+	}
+	if len(c.early) >= mostKept {
+		return
+	}
+	if c.early == nil {
+		c.early = map[string]time.Time{}
+	}
+	c.early[string(id)] = now
+}
+
+// run reads the cancels for the partitions of requests that the server has, until ctx
+// ends.
+func (c *cancels) run(ctx context.Context) {
+	var readers sync.WaitGroup
+	defer readers.Wait()
+	var client *kgo.Client
+	has := map[int32]bool{}
+	tick := time.NewTicker(followEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			if client != nil {
+				client.Close()
+			}
+			return
+		case <-tick.C:
+		}
+		now := c.server.partitions()
+		if same(now, has) {
+			continue
+		}
+		next, err := c.reader(ctx, now)
+		if err != nil {
+			if ctx.Err() == nil {
+				c.server.log.Info("calls that their callers give up are not cancelled for now", zap.Error(err))
+			}
+			continue
+		}
+		if client != nil {
+			client.Close()
+		}
+		client, has = next, now
+		readers.Go(func() { c.read(ctx, next) })
+	}
+}
+
+func same(a, b map[int32]bool) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for p := range a {
+		if !b[p] {
+			return false
+		}
+	}
+	return true
+}
+
+// reader reads the given partitions of the topic of cancels from their ends on.
+func (c *cancels) reader(ctx context.Context, partitions map[int32]bool) (*kgo.Client, error) {
+	bounded, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	topic, via := CancelTopic(c.server.service), c.server.replier.Load().client
+	if err := ensureTopic(bounded, via, cancelTopic(c.server.service, c.server.cfg.Partitions)); err != nil {
+		return nil, err
+	}
+	ends, err := kafka.EndOffsets(bounded, via, topic)
+	if err != nil {
+		return nil, err
+	}
+	from := map[int32]kgo.Offset{}
+	for p := range partitions {
+		if end, there := ends[p]; there { // a topic of requests may have grown alone
+			from[p] = kgo.NewOffset().At(end)
+		}
+	}
+	return kafka.NewClient(c.server.cfg.Cluster, c.server.cfg.Logger,
+		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{topic: from}), kgo.ConsumeResetOffset(kgo.NewOffset().AtEnd()), kgo.FetchMaxWait(fetchMaxWait))
+}
+
+// read hands cancels on until its client is closed.
+func (c *cancels) read(ctx context.Context, client *kgo.Client) {
+	for {
+		fetches := client.PollFetches(ctx)
+		if ctx.Err() != nil || fetches.IsClientClosed() {
+			return
+		}
+		fetches.EachRecord(c.arrived)
+	}
+}
+
+// partitions are those of the topic of requests that the server has.
+func (s *Server) partitions() map[int32]bool {
+	has := map[int32]bool{}
+	for _, p := range s.consumer.Status().Partitions {
+		if p.Topic == s.topic() {
+			has[p.Partition] = true
+		}
+	}
+	return has
+}
