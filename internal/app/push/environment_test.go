@@ -12,6 +12,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/duplex-go/duplex"
+	"github.com/duplex-go/duplex/internal/app/shell"
 )
 
 func headers(pairs ...string) []kgo.RecordHeader {
@@ -55,31 +56,9 @@ func TestKeyInTheEnvironment(t *testing.T) {
 	}
 }
 
-func TestHeadersInTheEnvironment(t *testing.T) {
-	t.Parallel()
-	for name, c := range map[string]struct {
-		headers []kgo.RecordHeader
-		want    []string
-	}{
-		"the last one of a name wins":             {headers("a", "1", "b", "2", "a", "3"), []string{"KAFKA_HEADER_B=2", "KAFKA_HEADER_A=3"}},
-		"also of names that become the same":      {headers("x-id", "1", "X.ID", "2"), []string{"KAFKA_HEADER_X_ID=2"}},
-		"one form of a value":                     {headers("a", "text", "a", "\xff"), []string{"KAFKA_HEADER_A_B64=/w=="}},
-		"and the other way round":                 {headers("a", "\xff", "a", "text"), []string{"KAFKA_HEADER_A=text"}},
-		"a name that looks like the other form":   {headers("a", "\xff", "a_b64", "mine"), []string{"KAFKA_HEADER_A_B64=mine"}},
-		"no name":                                 {headers("", "1"), []string{"KAFKA_HEADER_=1"}},
-		"names that are neither ASCII nor UTF-8":  {headers("ü\xff=\x00é", "1"), []string{"KAFKA_HEADER______=1"}},
-		"empty is a value":                        {headers("a", ""), []string{"KAFKA_HEADER_A="}},
-		"null is none":                            {[]kgo.RecordHeader{{Key: "a"}}, nil},
-		"and takes the place of an earlier value": {append(headers("a", "1"), kgo.RecordHeader{Key: "a"}), nil},
-		"NUL": {headers("a", "\x00"), []string{"KAFKA_HEADER_A_B64=AA=="}},
-	} {
-		require.Equal(t, c.want, headerVariables(c.headers), name)
-	}
-}
-
 func TestEnvironmentIsBounded(t *testing.T) {
 	t.Parallel()
-	long := strings.Repeat("x", maxVariable)
+	long := strings.Repeat("x", shell.MaxVariable)
 	many := func(n, size int) (all []kgo.RecordHeader) {
 		for i := range n {
 			all = append(all, kgo.RecordHeader{Key: fmt.Sprintf("h%d", i), Value: []byte(long[:size])})
@@ -88,11 +67,11 @@ func TestEnvironmentIsBounded(t *testing.T) {
 	}
 	for says, r := range map[string]*kgo.Record{
 		"KAFKA_KEY takes 65546 bytes, at most 65536 are given":                     {Key: []byte(long)},
-		"KAFKA_HEADER_H0 takes 65552 bytes, at most 65536":                         {Headers: many(1, maxVariable)},
-		"the key and the 9 headers take":                                           {Headers: many(9, maxVariable-100)},
+		"KAFKA_HEADER_H0 takes 65552 bytes, at most 65536":                         {Headers: many(1, shell.MaxVariable)},
+		"the key and the 9 headers take":                                           {Headers: many(9, shell.MaxVariable-100)},
 		"the key and the 100000 headers take":                                      {Headers: many(100_000, 0)},
 		"KAFKA_HEADER_" + strings.Repeat("X", 67) + " takes":                       {Headers: headers(long, "")},
-		"KAFKA_KEY_B64 takes":                                                      {Key: []byte(strings.Repeat("\xff", maxVariable*3/4))},
+		"KAFKA_KEY_B64 takes":                                                      {Key: []byte(strings.Repeat("\xff", shell.MaxVariable*3/4))},
 		"putting a record into the environment of a command: too-large: KAFKA_KEY": {Key: []byte(long)},
 	} {
 		_, err := environment(nil, r, 1)

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"os/exec"
 	"slices"
 	"strings"
 	"time"
@@ -14,6 +13,7 @@ import (
 
 	"github.com/duplex-go/duplex/consumer"
 	"github.com/duplex-go/duplex/dlq"
+	"github.com/duplex-go/duplex/internal/app/shell"
 )
 
 // The values of --order.
@@ -35,11 +35,8 @@ func (o *options) validateExec() error {
 		return o.validateLines()
 	}
 	var errs []error
-	if strings.TrimSpace(o.exec) == "" || strings.Contains(o.exec, "\x00") {
-		errs = append(errs, fmt.Errorf("--exec %q: want a command that sh -c can run", o.exec))
-	}
-	if _, err := exec.LookPath("sh"); err != nil {
-		errs = append(errs, fmt.Errorf("--exec: there is no shell to run commands: %w", err))
+	if err := shell.Check(o.exec); err != nil {
+		errs = append(errs, fmt.Errorf("--exec %w", err))
 	}
 	if o.output != outputJSON {
 		errs = append(errs, fmt.Errorf("--output %s: not with --exec, whose command gets the value as it is and writes what it likes", o.output))

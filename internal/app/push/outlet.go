@@ -5,18 +5,11 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"sync"
 	"sync/atomic"
 )
 
-const (
-	// maxHeld is how much of one command's output is held back until it ends.
-	maxHeld = 1 << 20
-	// maxLine is where a line on standard error is broken.
-	maxLine = 8 << 10
-	// maxExcerpt is how much of a command's last words goes into its error.
-	maxExcerpt = 200
-)
+// maxHeld is how much of one command's output is held back until it ends.
+const maxHeld = 1 << 20
 
 // outlet is standard output, which commands that run at once share: what each
 // writes stays in one piece.
@@ -107,55 +100,4 @@ func (p *piece) end() error {
 		<-p.outlet.turn
 	}
 	return err
-}
-
-// lineWriter passes on whole lines, each behind a prefix that says whose it is. A
-// line that is too long is broken.
-type lineWriter struct {
-	mu     sync.Mutex
-	to     io.Writer
-	prefix string
-	line   []byte
-	last   string // the start of the last line that was not empty
-}
-
-// Write implements io.Writer. It never fails: nobody is left to be told.
-func (w *lineWriter) Write(b []byte) (int, error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for rest := b; len(rest) > 0; {
-		room := rest[:min(len(rest), maxLine-len(w.line))]
-		if i := bytes.IndexByte(room, '\n'); i >= 0 {
-			w.line = append(w.line, room[:i]...)
-			rest = rest[i+1:]
-			w.pass()
-			continue
-		}
-		w.line = append(w.line, room...)
-		rest = rest[len(room):]
-		if len(w.line) == maxLine {
-			w.pass()
-		}
-	}
-	return len(b), nil
-}
-
-func (w *lineWriter) pass() {
-	if text := bytes.TrimSpace(w.line); len(text) > 0 {
-		w.last = string(bytes.ToValidUTF8(text[:min(len(text), maxExcerpt)], []byte("\ufffd")))
-	}
-	whole := append([]byte(w.prefix), w.line...)
-	_, _ = w.to.Write(append(whole, '\n'))
-	w.line = w.line[:0]
-}
-
-// end passes on a last line without an end, and gives the start of the last line
-// that says something.
-func (w *lineWriter) end() string {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if len(w.line) > 0 {
-		w.pass()
-	}
-	return w.last
 }
