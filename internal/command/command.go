@@ -22,6 +22,7 @@ const (
 	OK          = 0
 	Failed      = 1   // it ran, and not everything went well
 	Usage       = 2   // it did not run: flags, settings or arguments are wrong
+	TooLate     = 3   // the deadline of what it asked for passed
 	Interrupted = 130 // SIGINT; what was begun is finished and safe
 )
 
@@ -119,6 +120,10 @@ func Run(ctx context.Context, root *cobra.Command, p Process) int {
 	case errors.Is(err, ErrFailed):
 		return Failed
 	}
+	var code ended
+	if errors.As(err, &code) {
+		return int(code)
+	}
 	say(p.Stderr, ran, err)
 	var usage usageError
 	if errors.As(err, &usage) || !started(ran) {
@@ -136,6 +141,16 @@ func say(stderr io.Writer, cmd *cobra.Command, err error) {
 	}
 	fmt.Fprintln(stderr, text)
 }
+
+// ended is an exit code for a command that has said what went wrong.
+type ended int
+
+// Error implements error.
+func (e ended) Error() string { return fmt.Sprintf("exit code %d", int(e)) }
+
+// Exit ends the program with the code and says nothing more: the command has said what
+// went wrong.
+func Exit(code int) error { return ended(code) }
 
 const startedAnnotation = "started"
 

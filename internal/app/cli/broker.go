@@ -4,14 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 	"go.uber.org/zap"
-	"go.uber.org/zap/zapcore"
 
 	"github.com/duplex-go/duplex/broker"
 	"github.com/duplex-go/duplex/internal/command"
@@ -64,7 +62,7 @@ func (o *brokerOptions) run(cmd *cobra.Command) error {
 	if o.listen == "" {
 		err = errors.Join(err, errors.New("--listen is empty: want a loopback address such as 127.0.0.1:9092"))
 	}
-	cfg := broker.Config{Listen: o.listen, Brokers: o.nodes, Topics: topics, Logger: o.logger(cmd.ErrOrStderr())}
+	cfg := broker.Config{Listen: o.listen, Brokers: o.nodes, Topics: topics, Logger: logger(cmd.ErrOrStderr(), o.verbose, zap.DebugLevel)}
 	if err := errors.Join(err, cfg.Validate()); err != nil {
 		return command.UsageError(err)
 	}
@@ -102,14 +100,4 @@ func parseTopics(args []string) ([]broker.Topic, error) {
 		topics = append(topics, t)
 	}
 	return topics, errors.Join(errs...)
-}
-
-func (o *brokerOptions) logger(out io.Writer) *zap.Logger {
-	level := zap.WarnLevel
-	if o.verbose {
-		level = zap.DebugLevel
-	}
-	encoding := zap.NewDevelopmentEncoderConfig()
-	encoding.EncodeTime = zapcore.TimeEncoderOfLayout("15:04:05.000")
-	return zap.New(zapcore.NewCore(zapcore.NewConsoleEncoder(encoding), zapcore.Lock(zapcore.AddSync(out)), level))
 }

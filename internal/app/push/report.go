@@ -7,12 +7,11 @@ import (
 	"maps"
 	"slices"
 	"strconv"
-	"strings"
 	"text/tabwriter"
 	"time"
-	"unicode"
 
 	"github.com/duplex-go/duplex"
+	"github.com/duplex-go/duplex/internal/terminal"
 )
 
 // maxReported bounds the lines of a report for each of its parts.
@@ -23,7 +22,7 @@ func report(to io.Writer, s *duplex.Status) {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "consumer: group %q is %s\n", s.Name, s.Code)
 	for _, p := range s.Problems[:min(len(s.Problems), maxReported)] {
-		fmt.Fprintf(&b, "  %s: %s\n", p.Code, printable(p.Detail))
+		fmt.Fprintf(&b, "  %s: %s\n", p.Code, terminal.Printable(p.Detail))
 	}
 	if more := len(s.Problems) - maxReported; more > 0 {
 		fmt.Fprintf(&b, "  and %d more problems\n", more)
@@ -68,15 +67,4 @@ func known(n, by int64) string {
 		return "-"
 	}
 	return strconv.FormatInt(n, 10)
-}
-
-// printable keeps what a record or a command put into an error from moving a
-// terminal's cursor.
-func printable(text string) string {
-	return strings.Map(func(c rune) rune {
-		if unicode.IsPrint(c) {
-			return c
-		}
-		return ' '
-	}, text)
 }
