@@ -193,6 +193,29 @@ func TestDeadlines(t *testing.T) {
 	require.Eventually(t, func() bool { return c.Status().Counts["late"] == 1 }, 20*time.Second, 10*time.Millisecond)
 }
 
+func TestAnswersThatComeTooLate(t *testing.T) {
+	cluster, m := duplextest.Cluster(t), add(service(t))
+	s := serve(t, rpc.ServerConfig{Cluster: cluster, Handlers: []rpc.Handler{rpc.Handle(m, func(ctx context.Context, s sum) (int, error) {
+		if s.A > 0 {
+			<-ctx.Done()
+			<-time.After(2100 * time.Millisecond) // beyond what clocks may differ by
+		}
+		return s.B, nil
+	})}})
+	c := client(t, rpc.ClientConfig{Cluster: cluster, WaitForServer: true})
+	_, err := rpc.Call(within(t, 20*time.Second), c, m, sum{})
+	require.NoError(t, err)
+	_, err = rpc.Call(within(t, 200*time.Millisecond), c, m, sum{A: 1})
+	require.ErrorIs(t, err, rpc.DeadlineExceeded)
+	require.Eventually(t, func() bool {
+		n := s.Status().Counts
+		return n["replies_lost"]+n["answered"] == 2
+	}, 20*time.Second, 10*time.Millisecond)
+	got, err := rpc.Call(within(t, 20*time.Second), c, m, sum{B: 7})
+	require.NoError(t, err)
+	require.Equal(t, 7, got)
+}
+
 func TestOneWay(t *testing.T) {
 	cluster, m := duplextest.Cluster(t), add(service(t))
 	c := client(t, rpc.ClientConfig{Cluster: cluster})
