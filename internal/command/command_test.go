@@ -66,6 +66,8 @@ func TestExitCodes(t *testing.T) {
 		"it failed":                {io.EOF, outcome{code: 1, stderr: "post: EOF\n"}},
 		"and has said so":          {command.ErrFailed, outcome{code: 1}},
 		"and has said so, wrapped": {fmt.Errorf("x: %w", command.ErrFailed), outcome{code: 1}},
+		"with a code of its own":   {command.Exit(command.TooLate), outcome{code: 3}},
+		"with its own, wrapped":    {fmt.Errorf("x: %w", command.Exit(7)), outcome{code: 7}},
 		"its usage is wrong":       {command.UsageError(errors.New("--to is empty")), outcome{code: 2, stderr: "post: --to is empty\n" + hint}},
 		"its usage, wrapped":       {fmt.Errorf("x: %w", command.UsageError(io.EOF)), outcome{code: 2, stderr: "post: x: EOF\n" + hint}},
 		"interrupted":              {command.ErrInterrupted, outcome{code: 130}},

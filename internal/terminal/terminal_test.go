@@ -29,6 +29,15 @@ func TestCount(t *testing.T) {
 	}
 }
 
+func TestPrintableMovesNoCursor(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		"": "", "plain ü ☂": "plain ü ☂", "\x1b[2Ja\r\nb\tc\x00": " [2Ja  b c ", "\u202e\u2028": "  ", "\xff": "\ufffd",
+	} {
+		require.Equal(t, want, terminal.Printable(text))
+	}
+}
+
 func TestCountWithoutCommasIsTheNumber(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {

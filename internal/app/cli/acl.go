@@ -153,11 +153,11 @@ func (o *aclOptions) run(cmd *cobra.Command, service string) error {
 	if o.json {
 		return printJSON(cmd.OutOrStdout(), all)
 	}
-	return o.print(cmd.OutOrStdout(), all)
+	return o.write(cmd.OutOrStdout(), all)
 }
 
 // print writes a command for each resource.
-func (o *aclOptions) print(to io.Writer, all []right) error {
+func (o *aclOptions) write(to io.Writer, all []right) error {
 	var b strings.Builder
 	for i := 0; i < len(all); {
 		r := all[i]

@@ -97,7 +97,7 @@ func TestRequestOfACall(t *testing.T) {
 		require.Nil(t, r.Key, name)
 		typed, there := words.Header(r, words.HeaderContentType)
 		require.Equal(t, c.typed != "", there, name)
-		require.Equal(t, c.typed, string(typed), name)
+		require.Equal(t, c.typed, typed, name)
 		require.Equal(t, [][]byte{[]byte("1"), []byte("2=3")}, words.HeaderValues(r, "x"), name)
 	}
 	_, stderr, code := call(t, b, "any", "Thing", "--key", "k")

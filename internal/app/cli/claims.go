@@ -116,7 +116,7 @@ func (o *rpcOptions) readClaims(ctx context.Context, client *kgo.Client, topic s
 	return nil
 }
 
-func (c *callers) print(to io.Writer, name string) error {
+func (c *callers) write(to io.Writer, name string) error {
 	fmt.Fprintf(to, "%s calls: topic %s with %d partitions, read by %d clients\n", name, c.Topic, c.Partitions, len(c.Claims))
 	if len(c.Claims) == 0 {
 		return nil

@@ -133,7 +133,8 @@ func namesOf(topics kadm.TopicDetails, topicOf func(string) string) []string {
 	prefix := strings.TrimSuffix(topicOf("x"), "x")
 	for _, topic := range topics.Names() {
 		doubled, ok := strings.CutPrefix(topic, prefix)
-		if name := strings.ReplaceAll(doubled, "..", "."); ok && topicOf(name) == topic { // another one is not ours
+		name := strings.ReplaceAll(doubled, "..", ".")
+		if ok && topicOf(name) == topic && checkService("", name) == nil { // another one is not ours
 			services = append(services, name)
 		}
 	}
@@ -294,17 +295,17 @@ func (o *rpcOptions) show(ctx context.Context, cmd *cobra.Command, client *kgo.C
 	}
 	if all.Serves != nil {
 		all.Serves.warn(cmd)
-		if err := all.Serves.print(cmd.OutOrStdout()); err != nil {
+		if err := all.Serves.write(cmd.OutOrStdout()); err != nil {
 			return err
 		}
 	}
 	if all.Calls != nil {
-		return all.Calls.print(cmd.OutOrStdout(), name)
+		return all.Calls.write(cmd.OutOrStdout(), name)
 	}
 	return nil
 }
 
-func (s *service) print(to io.Writer) error {
+func (s *service) write(to io.Writer) error {
 	fmt.Fprintf(to, "%s is served: group %s, state %s, %d servers, lag %d\n", s.Service, s.Group, cmp.Or(s.State, "not known"), s.Members, s.Lag)
 	err := table(to, "  ", func(row func(cells ...any)) {
 		row("PARTITION", "COMMITTED", "END", "LAG", "SERVER")
