@@ -95,7 +95,7 @@ func callsWith(t *testing.T, server, client []right) error {
 	}
 	m := rpc.Method[string, string]{Service: "fares", Name: "Quote"}
 	handled := make(chan string, 10)
-	s, err := rpc.NewServer(rpc.ServerConfig{Cluster: as("fares"), Handlers: []rpc.Handler{rpc.Handle(m, func(_ context.Context, from string) (string, error) {
+	s, err := rpc.NewServer(rpc.ServerConfig{Cluster: as("fares"), DrainTimeout: 500 * time.Millisecond, Handlers: []rpc.Handler{rpc.Handle(m, func(_ context.Context, from string) (string, error) {
 		handled <- from
 		return from, nil
 	})}})
