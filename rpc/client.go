@@ -206,7 +206,7 @@ func (c *Client) Status() duplex.Status {
 	st := duplex.Status{Component: "rpc client", Name: c.name, Counts: map[string]int64{
 		"calls": n.calls.Load(), "answered": n.answered.Load(), "errors": n.errors.Load(), "one_way": n.oneWay.Load(), "retried": n.retried.Load(),
 		"cancelled": n.cancelled.Load(),
-		"pending":   int64(c.pending.len()), "sharing": c.sharing.Load(), "late": n.late.Load(), "duplicate": n.duplicate.Load(),
+		"pending":   c.pending.n.Load(), "sharing": c.sharing.Load(), "late": n.late.Load(), "duplicate": n.duplicate.Load(),
 		"stale": n.stale.Load(), "foreign": n.foreign.Load(), "unknown": n.unknown.Load(),
 	}}
 	c.inbox.mu.Lock()

@@ -43,8 +43,12 @@ func newOutbox(life context.Context, client *kgo.Client, calls *pending) *outbox
 type requestsTo struct {
 	partitions int32
 	known      time.Time
-	turn       int32   // of the next burst without keys
-	slow       []int64 // by partition: until when it is passed over, in ms since 1970
+	// grown is how many there are, and grownAt since when that is known, where it is more
+	// than are used.
+	grown   int32
+	grownAt time.Time
+	turn    int32   // of the next burst without keys
+	slow    []int64 // by partition: until when it is passed over, in ms since 1970
 }
 
 const (
@@ -55,6 +59,9 @@ const (
 	// partitionsKnown is for how long the number of a topic's partitions is taken to be
 	// as it was.
 	partitionsKnown = 30 * time.Second
+	// adoptAfter is how long partitions that were added are not used: Kafka's clients look
+	// for them every five minutes.
+	adoptAfter = 6 * time.Minute
 	// slowFor is for how long a partition is passed over that could not be written.
 	slowFor = 2 * time.Second
 )
@@ -204,15 +211,31 @@ func (o *outbox) address(calls []*call) {
 // place gives one record its partition.
 func (o *outbox) place(r *kgo.Record) { o.address([]*call{{record: r}}) }
 
+// learn notes how many partitions there are. Those that were added are left alone until the
+// servers have noticed them: nobody would answer.
+func (t *requestsTo) learn(n int32, now time.Time) {
+	t.known = now
+	switch {
+	case t.partitions == 0 || n <= t.partitions:
+		t.partitions, t.grown = n, 0
+	case n != t.grown:
+		t.grown, t.grownAt = n, now
+	case now.Sub(t.grownAt) >= adoptAfter:
+		t.partitions, t.grown = n, 0
+	}
+	t.turn %= t.partitions
+}
+
 // next is the partition of the next burst: the one after the last one that can be
 // written, as far as is known.
 func (t *requestsTo) next(now int64) int32 {
-	for range t.partitions {
-		t.turn = (t.turn + 1) % t.partitions
-		if t.slow[t.turn] <= now {
-			break
+	first := (t.turn + 1) % t.partitions
+	for i := range t.partitions {
+		if t.turn = (first + i) % t.partitions; t.slow[t.turn] <= now {
+			return t.turn
 		}
 	}
+	t.turn = first // all are slow
 	return t.turn
 }
 
@@ -247,8 +270,7 @@ func (o *outbox) know(ctx context.Context, topic string) error {
 		t = &requestsTo{turn: int32(newNumber()[0])}
 		o.topics[topic] = t
 	}
-	t.known, t.partitions = time.Now(), there[0].Partitions
-	t.turn %= t.partitions
+	t.learn(there[0].Partitions, time.Now())
 	for len(t.slow) < int(t.partitions) {
 		t.slow = append(t.slow, 0)
 	}

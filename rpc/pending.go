@@ -14,6 +14,7 @@ import (
 // what comes after can be told apart.
 type pending struct {
 	most   int
+	n      atomic.Int64 // of calls
 	shards [pendingShards]pendingShard
 }
 
@@ -59,12 +60,13 @@ func (p *pending) shard(n number) *pendingShard { return &p.shards[n[0]%pendingS
 // add registers a call, before its request is sent. It reports false if there are too
 // many.
 func (p *pending) add(c *call) bool {
+	if p.n.Add(1) > int64(p.most) {
+		p.n.Add(-1)
+		return false
+	}
 	s := p.shard(c.number)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.calls) >= max(p.most/pendingShards, 1) {
-		return false
-	}
 	if s.calls == nil {
 		s.calls = map[number]*call{}
 	}
@@ -82,6 +84,7 @@ func (p *pending) take(n number, replied bool) *call {
 		return nil
 	}
 	delete(s.calls, n)
+	p.n.Add(-1)
 	if len(s.calls) == 0 {
 		s.calls = nil // maps never shrink
 	}
@@ -123,18 +126,9 @@ func (p *pending) all() (calls []*call) {
 			calls = append(calls, c)
 			s.bury(n, false)
 		}
+		p.n.Add(-int64(len(s.calls)))
 		s.calls = nil
 		s.mu.Unlock()
 	}
 	return calls
-}
-
-func (p *pending) len() (n int) {
-	for i := range p.shards {
-		s := &p.shards[i]
-		s.mu.Lock()
-		n += len(s.calls)
-		s.mu.Unlock()
-	}
-	return n
 }
