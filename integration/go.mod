@@ -8,6 +8,7 @@ replace github.com/duplex-go/duplex => ../
 replace github.com/Azure/go-ansiterm => github.com/Azure/go-ansiterm v0.0.0-20250102033503-faa5f7b0171c
 
 require (
+	github.com/anishathalye/porcupine v1.1.0
 	github.com/duplex-go/duplex v0.0.0
 	github.com/moby/moby/api v1.56.1
 	github.com/moby/moby/client v0.6.2
