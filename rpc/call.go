@@ -27,8 +27,11 @@ func Call[Req, Resp any](ctx context.Context, c *Client, m Method[Req, Resp], re
 		return none, c.ended(e)
 	}
 	deadline := deadlineOf(ctx, orElse(m.Timeout, DefaultTimeout))
-	ctx, cancel := context.WithDeadline(ctx, deadline)
-	defer cancel()
+	if at, has := ctx.Deadline(); !has || !at.Equal(deadline) {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithDeadline(ctx, deadline)
+		defer cancel()
+	}
 	ctx, end := c.telemetry.Start(ctx, m.name())
 	call := wrap(func(ctx context.Context, r *kgo.Record) (*kgo.Record, error) {
 		return c.call(ctx, m.Service, m.Safe, r)
@@ -147,7 +150,7 @@ func (c *Client) once(ctx context.Context, service string, attempt int, request 
 	case <-ctx.Done():
 	}
 	deadline, _ := ctx.Deadline()
-	if e := c.giveUp(call, context.Cause(ctx), deadline); e != nil {
+	if e := c.giveUp(call, context.Cause(ctx), byDeadline(ctx), deadline); e != nil {
 		return nil, e
 	}
 	return c.finish(service, method, <-ended)
@@ -168,12 +171,12 @@ func (c *Client) begin(ctx context.Context, at address, attempt int, request *kg
 	return call, nil
 }
 
-// giveUp ends a call for the given cause; nil if it has ended already.
-func (c *Client) giveUp(call *call, cause error, deadline time.Time) *Error {
+// giveUp ends a call for the given cause, because it expired or its caller does not want it;
+// nil if it has ended already.
+func (c *Client) giveUp(call *call, cause error, expired bool, deadline time.Time) *Error {
 	if c.pending.take(call.number, false) == nil {
 		return nil
 	}
-	expired := errors.Is(cause, context.DeadlineExceeded)
 	switch withdrawn := c.outbox.withdraw(call); {
 	case withdrawn && expired:
 		return expiredBefore.error(call.method, cause)
@@ -189,10 +192,16 @@ func (c *Client) giveUp(call *call, cause error, deadline time.Time) *Error {
 
 // before is the error of a call that ended before anything was sent.
 func before(ctx context.Context, o *Outcome, method string, cause error) *Error {
-	if ctx.Err() != nil && !errors.Is(context.Cause(ctx), context.DeadlineExceeded) {
+	if ctx.Err() != nil && !byDeadline(ctx) {
 		o = givenUpBefore
 	}
 	return o.error(method, cause)
+}
+
+// byDeadline reports whether a context ended by its deadline, whatever cause that was
+// given.
+func byDeadline(ctx context.Context) bool {
+	return errors.Is(ctx.Err(), context.DeadlineExceeded) || errors.Is(context.Cause(ctx), context.DeadlineExceeded)
 }
 
 // findServer reports why a call to a service is not sent at all.

@@ -114,7 +114,7 @@ func parseRequest(r *kgo.Record) (q request, err error) {
 	if total > maxHeaders {
 		p.fail("the headers", fmt.Sprintf("have %d bytes in all, at most %d are read", total, maxHeaders))
 	}
-	if v, there := p.text(HeaderVersion, maxWord); there && v != version {
+	if v, there := p.value(HeaderVersion); there && string(v) != version {
 		return q, errVersion
 	}
 	q.method, _ = p.text(HeaderMethod, maxMethod)

@@ -86,12 +86,12 @@ func (f *flying) start(ctx context.Context, at address, deadline time.Time) {
 	ctx, f.end = f.client.telemetry.Start(ctx, f.method)
 	started := make(chan struct{})
 	defer close(started)
-	giveUp := func(cause error) {
+	giveUp := func(cause error, expired bool) {
 		<-started
-		f.giveUp(cause)
+		f.giveUp(cause, expired)
 	}
-	f.timer = time.AfterFunc(time.Until(deadline), func() { giveUp(context.DeadlineExceeded) })
-	f.unhook = context.AfterFunc(ctx, func() { giveUp(context.Cause(ctx)) })
+	f.timer = time.AfterFunc(time.Until(deadline), func() { giveUp(context.DeadlineExceeded, true) })
+	f.unhook = context.AfterFunc(ctx, func() { giveUp(context.Cause(ctx), byDeadline(ctx)) })
 	bounded, cancel := context.WithDeadline(NewContext(ctx, Info{Method: f.method, Deadline: deadline, Caller: f.client.name}), deadline)
 	defer cancel()
 	ended := func(res result) { f.ended(ctx, res) }
@@ -103,12 +103,12 @@ func (f *flying) start(ctx context.Context, at address, deadline time.Time) {
 }
 
 // giveUp ends the call at its deadline, or because its caller does not want it any more.
-func (f *flying) giveUp(cause error) {
+func (f *flying) giveUp(cause error, expired bool) {
 	call := f.call.Load()
 	if call == nil {
 		return // nothing was sent
 	}
-	if e := f.client.giveUp(call, cause, f.deadline); e != nil {
+	if e := f.client.giveUp(call, cause, expired, f.deadline); e != nil {
 		f.settle(nil, e)
 	}
 }
