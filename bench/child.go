@@ -28,6 +28,9 @@ const (
 	armWatermill arm = "watermill"
 	// armWriting is armKgo with headers that say of each record what Duplex's do.
 	armWriting arm = "kgo writing headers"
+	// Of calls.
+	armGRPC arm = "gRPC"
+	armHTTP arm = "HTTP"
 )
 
 // spec is one run, handed to a child process.
@@ -40,8 +43,10 @@ type spec struct {
 	Ends     []int64       `json:"ends,omitempty"`   // consume: the end offset of each partition
 	Beside   string        `json:"beside,omitempty"` // the topic that failed records go to
 	Every    time.Duration `json:"every"`            // between samples
-	Verify   bool          `json:"verify,omitempty"` // the order of keys, in a round that does not count
-	Profile  string        `json:"profile,omitempty"`
+	// Partitions are those that the topic of requests gets.
+	Partitions int    `json:"partitions,omitempty"`
+	Verify     bool   `json:"verify,omitempty"` // the order of keys, in a round that does not count
+	Profile    string `json:"profile,omitempty"`
 }
 
 // result is what a run measured.
@@ -59,6 +64,8 @@ type result struct {
 	Footprints []footprint `json:"footprints,omitempty"`
 	// Outcome is what became of failed records, where some were.
 	Outcome *outcome `json:"outcome,omitempty"`
+	// Answers are what became of calls, where some were made.
+	Answers *answers `json:"answers,omitempty"`
 	// BrokerCPU is filled in by the parent.
 	BrokerCPU float64 `json:"brokerCPUSeconds,omitempty"`
 
@@ -108,6 +115,10 @@ func (s spec) run(ctx context.Context) (r result, err error) {
 		r, err = runFailing(ctx, s)
 	case waiting:
 		r, err = runWaiting(ctx, s)
+	case calls:
+		r, err = runCalls(ctx, s)
+	case inFlight:
+		r, err = runInFlight(ctx, s)
 	case takeover:
 		r, err = runTakeover(ctx, s)
 	case footprintWork:

@@ -107,6 +107,8 @@ func (b *bench) prepare(ctx context.Context, w workload) (prepared, error) {
 		return b.prepareTakeover(ctx, w)
 	case w.failsSome():
 		return b.prepareFailing(ctx, w)
+	case w.aboutCalls():
+		return b.prepareCalls(w), nil
 	case w.reads():
 		return b.prepareConsume(ctx, w)
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -45,7 +46,7 @@ func (r failureReport) markdown() string {
 	fmt.Fprintf(&b, "\n%d rounds after one that does not count, arms by turns, each run a process of its own; medians. Of kgo and Duplex every run is void that "+
 		"loses or repeats a record, or leaves one uncommitted; of Watermill that is counted.%s\n%d partitions, GOMAXPROCS %d, %s, %s.\n",
 		r.Rounds, report{Workloads: r.Workloads, Rounds: r.Rounds}.fewer(), r.Partitions, runtime.GOMAXPROCS(0), runtime.Version(), r.Began.Format(time.DateOnly))
-	for _, s := range append(r.Settings, peers()...) {
+	for _, s := range append(r.Settings, peers("github.com/twmb/franz-go", "github.com/ThreeDotsLabs/watermill", "github.com/ThreeDotsLabs/watermill-kafka/v3", "github.com/IBM/sarama")...) {
 		fmt.Fprintf(&b, "- %s\n", s)
 	}
 	return b.String()
@@ -79,16 +80,15 @@ func (m measured) failureRows(b *strings.Builder) {
 	}
 }
 
-// peers are the versions of what is measured beside Duplex.
-func peers() []string {
+// peers are the versions of what is measured beside Duplex, by the paths of modules.
+func peers(paths ...string) []string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return nil
 	}
 	var found []string
 	for _, m := range info.Deps {
-		switch m.Path {
-		case "github.com/twmb/franz-go", "github.com/ThreeDotsLabs/watermill", "github.com/ThreeDotsLabs/watermill-kafka/v3", "github.com/IBM/sarama":
+		if slices.Contains(paths, m.Path) {
 			found = append(found, m.Path+" "+m.Version)
 		}
 	}

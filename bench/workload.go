@@ -50,6 +50,9 @@ const (
 	hops    kind = "hops"   // all of them do
 	waiting kind = "waiting"
 
+	calls    kind = "calls"
+	inFlight kind = "in flight" // calls that nobody answers
+
 	footprintWork      kind = "keys at work"
 	footprintWait      kind = "keys that wait"
 	footprintPartition kind = "partitions"
@@ -72,7 +75,8 @@ type workload struct {
 	Delay    time.Duration     `json:"delay,omitempty"`
 	Dead     bool              `json:"dead,omitempty"`
 	Ordering consumer.Ordering `json:"ordering,omitempty"`
-	// Peer is who else tries failed records again, where that is neither Duplex nor kgo.
+	// Peer is who else tries failed records again, or calls, where that is neither Duplex
+	// nor kgo.
 	Peer arm `json:"peer,omitempty"`
 	// Rounds that count are at most so many, where it is not 0.
 	Rounds int `json:"rounds,omitempty"`
@@ -101,6 +105,8 @@ func (w workload) arms() []arm {
 		return []arm{armKgo, armDuplex}
 	case w.failsSome():
 		return w.failureArms()
+	case w.aboutCalls():
+		return w.callArms()
 	case w.Kind != keyed:
 		return []arm{armKgo, armDuplex, armControl}
 	case w.Work == 0:
@@ -168,14 +174,19 @@ func newSource(topic string, w workload) *source {
 }
 
 func (s *source) record(i int) *kgo.Record {
-	at := i * stride & (blockSize - 1)
 	key := uint64(i)
 	if s.spread { // splitmix64: the same in every run
 		key = (key + 1) * 0x9e3779b97f4a7c15
 		key = (key ^ key>>30) * 0xbf58476d1ce4e5b9
 		key ^= key >> 27
 	}
-	return &kgo.Record{Topic: s.topic, Key: s.keys[key%uint64(len(s.keys))], Value: s.block[at : at+s.size : at+s.size]}
+	return &kgo.Record{Topic: s.topic, Key: s.keys[key%uint64(len(s.keys))], Value: s.value(i)}
+}
+
+// value is that of the i-th record, a window that nobody may change.
+func (s *source) value(i int) []byte {
+	at := i * stride & (blockSize - 1)
+	return s.block[at : at+s.size : at+s.size]
 }
 
 // tally identifies a set of records without regard to their order: how many, and
