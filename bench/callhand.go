@@ -126,7 +126,7 @@ func (h *handCaller) call(ctx context.Context, value []byte) ([]byte, error) {
 	h.mu.Unlock()
 	r := &kgo.Record{Topic: h.topic, Value: value, Headers: []kgo.RecordHeader{{Key: rpc.HeaderCorrelationID, Value: handID(n)}}}
 	failed := make(chan error, 1)
-	h.client.Produce(h.life, r, func(_ *kgo.Record, err error) {
+	h.client.Produce(h.life, r, func(_ *kgo.Record, err error) { //nolint:contextcheck // see life
 		if err != nil {
 			failed <- err
 		}
@@ -154,13 +154,12 @@ func (h *handCaller) take(n uint64) chan []byte {
 
 // read hands out the replies.
 func (h *handCaller) read(ctx context.Context) error {
-	for {
+	for ctx.Err() == nil {
 		fetches := h.client.PollFetches(ctx)
-		if ctx.Err() != nil {
-			return nil
-		}
-		if err := fetches.Err(); err != nil {
-			return fmt.Errorf("reading replies: %w", err)
+		for _, e := range fetches.Errors() {
+			if !errors.Is(e.Err, context.Canceled) {
+				return fmt.Errorf("reading replies: %w", e.Err)
+			}
 		}
 		fetches.EachRecord(func(r *kgo.Record) {
 			var answer chan []byte
@@ -174,6 +173,7 @@ func (h *handCaller) read(ctx context.Context) error {
 			answer <- r.Value
 		})
 	}
+	return nil
 }
 
 func (h *handCaller) close() error {
