@@ -30,7 +30,7 @@ func callSettings() []string {
 		"duplex: rpc.Call with duplex.Bytes, otherwise as it is; its headers carry the deadline, the method and who calls as well, and it commits what is answered",
 		"gRPC: loopback, one connection, messages are bytes; HTTP: net/http on loopback, HTTP/1.1, connections are kept, one for each caller; nothing of either is stored",
 		"watermill: its component requestreply; one subscriber reads the replies for all calls, through its FanOut; messages are bytes; acks=all, idempotent, read_committed, else as it is",
-		"in flight: rpc.Go; the server, which answers nothing, is in another process; heap and stacks after a collection when all requests are stored, less what they were before, the promises included",
+		"in flight: rpc.Go, after one call that was answered; the server, which answers no other, is in another process; heap and stacks after a collection when all requests are stored, less what they were before, the promises included",
 	}
 }
 

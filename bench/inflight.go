@@ -7,21 +7,22 @@ import (
 	"runtime"
 	"time"
 
-	"github.com/twmb/franz-go/pkg/kgo"
-
 	"github.com/duplex-go/duplex"
 	"github.com/duplex-go/duplex/rpc"
 )
 
-// measureInFlight has a server in this process that answers nothing until it is ended,
-// and the calls in a child: its memory is the caller's alone.
+// measureInFlight has a server in this process that answers nothing but a first call, and
+// the calls in a child: its memory is the caller's alone.
 func (b *bench) measureInFlight(ctx context.Context, s spec) (r result, err error) {
 	server, err := rpc.NewServer(rpc.ServerConfig{
 		Cluster: duplex.Cluster{Brokers: s.Brokers}, Partitions: int32(s.Partitions),
-		Handlers: []rpc.Handler{rpc.HandleRecord(s.Topic, "", func(ctx context.Context, _ *kgo.Record) (*kgo.Record, error) {
-			<-ctx.Done()
-			return nil, context.Cause(ctx)
-		})},
+		Handlers: []rpc.Handler{
+			rpc.Handle(s.firstMethod(), func(_ context.Context, value []byte) ([]byte, error) { return value, nil }),
+			rpc.Handle(s.echoMethod(), func(ctx context.Context, _ []byte) ([]byte, error) {
+				<-ctx.Done()
+				return nil, context.Cause(ctx)
+			}),
+		},
 		DrainTimeout: time.Millisecond, // which is what releases the handlers
 	})
 	if err != nil {
@@ -38,6 +39,11 @@ func (b *bench) measureInFlight(ctx context.Context, s spec) (r result, err erro
 		return r, err
 	}
 	return r, judgeInFlight(s, r)
+}
+
+// firstMethod is the one that is answered.
+func (s spec) firstMethod() rpc.Method[[]byte, []byte] {
+	return rpc.Method[[]byte, []byte]{Service: s.Topic, Name: "First", Codec: duplex.Bytes}
 }
 
 // judgeInFlight says why a run is void: calls that were not under way, or ended by
@@ -70,7 +76,8 @@ func runInFlight(ctx context.Context, s spec) (r result, err error) {
 		return r, err
 	}
 	defer func() { err = errors.Join(err, client.Close()) }()
-	if err := client.Ready(ctx); err != nil {
+	// As in a client at work: it has heard from a server.
+	if _, err := rpc.Call(ctx, client, s.firstMethod(), nil); err != nil {
 		return r, err
 	}
 	calling, end := context.WithCancel(ctx)
@@ -101,7 +108,7 @@ func runInFlight(ctx context.Context, s spec) (r result, err error) {
 // stored waits until the log has all requests.
 func stored(ctx context.Context, client *rpc.Client, log *cluster, s spec) error {
 	var last, ended int64
-	want := int64(s.Workload.Records)
+	want := int64(s.Workload.Records) + 1 // the first call
 	if !wait(ctx, func() bool {
 		ends, err := log.allEnds(ctx, s.requestTopic())
 		last, ended = sumOf(ends), client.Status().Counts["errors"]
