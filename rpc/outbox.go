@@ -27,8 +27,7 @@ type outbox struct {
 
 	mu      sync.Mutex
 	waiting []*call
-	bursts  int   // under way, and not given up on
-	epoch   int64 // of the last burst
+	flying  *burst // under way, and not given up on; nil without one
 	topics  map[string]*requestsTo
 	byKey   kgo.TopicPartitioner // where Java's default partitioner sends keys
 
@@ -92,23 +91,36 @@ func (o *outbox) withdraw(c *call) bool {
 // burst is what is sent together.
 type burst struct {
 	calls []*call
-	epoch int64
+	began time.Time
 	left  atomic.Int32
-	gone  bool // nobody waits for it any more; under the outbox's mutex
+	timer *time.Timer // gives up on it; under the outbox's mutex, and nil for as long as nothing waits
 }
 
 // next takes what is to go now; nil if nothing is. The mutex is held.
 func (o *outbox) next() *burst {
-	if o.bursts > 0 || len(o.waiting) == 0 {
+	if len(o.waiting) == 0 {
+		return nil
+	}
+	if o.flying != nil {
+		o.hurry()
 		return nil
 	}
 	n := min(len(o.waiting), mostBurst)
-	b := &burst{calls: o.waiting[:n:n]}
+	b := &burst{calls: o.waiting[:n:n], began: time.Now()}
 	o.waiting = o.waiting[n:]
-	o.epoch++
-	o.bursts++
-	b.epoch = o.epoch
+	o.flying = b
+	if len(o.waiting) > 0 {
+		o.hurry()
+	}
 	return b
+}
+
+// hurry bounds how long the burst under way keeps what waits. A caller who is alone needs
+// no timer, which would wake up a processor for each call. The mutex is held.
+func (o *outbox) hurry() {
+	if b := o.flying; b.timer == nil {
+		b.timer = time.AfterFunc(time.Until(b.began.Add(patience)), func() { o.landed(b) })
+	}
 }
 
 // launch hands a burst to the client, and the ones after it if it ends meanwhile.
@@ -129,7 +141,6 @@ func (o *outbox) launch(b *burst) {
 	}
 	b.left.Store(int32(len(sent)))
 	o.address(sent)
-	timer := time.AfterFunc(patience, func() { o.landed(b) })
 	for _, c := range sent {
 		r := c.record
 		c.topic, c.partition = r.Topic, r.Partition
@@ -140,7 +151,6 @@ func (o *outbox) launch(b *burst) {
 				o.failed(c, r, err)
 			}
 			if b.left.Add(-1) == 0 {
-				timer.Stop()
 				o.landed(b)
 			}
 		})
@@ -152,9 +162,11 @@ func (o *outbox) launch(b *burst) {
 func (o *outbox) landed(b *burst) {
 	o.mu.Lock()
 	var next *burst
-	if !b.gone {
-		b.gone = true
-		o.bursts--
+	if o.flying == b {
+		o.flying = nil
+		if b.timer != nil {
+			b.timer.Stop()
+		}
 		next = o.next()
 	}
 	o.mu.Unlock()
