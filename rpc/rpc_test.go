@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -365,4 +366,57 @@ func TestCancels(t *testing.T) {
 	require.Greater(t, s.Status().Counts["cancelled"], told)
 	require.LessOrEqual(t, ran.Load(), int64(3))
 	require.Positive(t, ended.Load())
+}
+
+// Nothing is left of calls, however many there were and however they ended.
+func TestNothingIsLeftOfCalls(t *testing.T) {
+	n := 20_000
+	if os.Getenv("DUPLEX_SOAK") != "" {
+		n = 1_000_000
+	}
+	cluster, m := duplextest.Cluster(t), add(service(t))
+	s := serve(t, rpc.ServerConfig{Cluster: cluster, Handlers: []rpc.Handler{rpc.Handle(m, func(_ context.Context, s sum) (int, error) {
+		if s.A%10 == 1 {
+			return 0, rpc.Errorf(rpc.NotFound, "no %d", s.A)
+		}
+		return s.A + s.B, nil
+	})}})
+	c := client(t, rpc.ClientConfig{Cluster: cluster, WaitForServer: true})
+	_, err := rpc.Call(within(t, 20*time.Second), c, m, sum{})
+	require.NoError(t, err)
+	before := runtime.NumGoroutine()
+	var next, answered, refused, given atomic.Int64
+	var wg sync.WaitGroup
+	for range 64 {
+		wg.Go(func() {
+			for i := int(next.Add(1)); i <= n; i = int(next.Add(1)) {
+				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+				p := rpc.Go(ctx, c, m, sum{i, i})
+				if i%3 == 0 {
+					cancel()
+				}
+				got, err := p.Wait(t.Context())
+				cancel()
+				switch {
+				case err == nil && got == 2*i:
+					answered.Add(1)
+				case errors.Is(err, rpc.NotFound) && i%10 == 1:
+					refused.Add(1)
+				case errors.Is(err, rpc.Canceled) && i%3 == 0:
+					given.Add(1)
+				default:
+					t.Errorf("call %d: %d, %v", i, got, err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	t.Logf("%d answered, %d refused, %d given up", answered.Load(), refused.Load(), given.Load())
+	require.EqualValues(t, n, answered.Load()+refused.Load()+given.Load())
+	require.Zero(t, c.Status().Counts["pending"])
+	require.Eventually(t, func() bool {
+		// A server keeps some idle workers, and connections have goroutines: not calls.
+		return runtime.NumGoroutine() <= before+64
+	}, 20*time.Second, 10*time.Millisecond, "goroutines of calls are left")
+	require.Positive(t, s.Status().Counts["answered"])
 }
