@@ -1,0 +1,51 @@
+package rpc
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"go.uber.org/zap"
+
+	"github.com/duplex-go/duplex/internal/failure"
+)
+
+// What another instance may have begun is not said to be never executed, whatever ends it
+// here.
+func TestNeverIsSaidOnlyOfWhatNobodyBegan(t *testing.T) {
+	t.Parallel()
+	never := Handle(Method[int, int]{Service: "s", Name: "M"}, func(context.Context, int) (int, error) { panic("it must not run") })
+	safe := never
+	safe.name, safe.safe, safe.limit = "Safe", true, 1
+	s := &Server{service: "s", log: zap.NewNop(), methods: map[string]*method{"M": {Handler: never, full: "s/M"}, "Safe": {Handler: safe, full: "s/Safe"}}}
+	s.cancels.server = s
+	s.methods["Safe"].running.Store(1) // as many as may
+	begun := context.WithValue(t.Context(), failure.BegunKey{}, true)
+	soon := time.Now().Add(time.Minute)
+	for name, of := range map[string]struct {
+		method  string
+		until   time.Time
+		problem error
+		code    Code
+		ours    Executed // where nobody can have begun it
+	}{
+		"malformed":      {"s/M", soon, errors.New("a header is wrong"), InvalidArgument, Never},
+		"a new version":  {"s/M", soon, errVersion, Unimplemented, Never},
+		"unknown method": {"s/Other", soon, nil, Unimplemented, Never},
+		"too old":        {"s/M", time.Now().Add(-time.Second), nil, DeadlineExceeded, Never},
+		"over its limit": {"s/Safe", soon, nil, ResourceExhausted, Never},
+	} {
+		for ctx, want := range map[context.Context]Executed{t.Context(): of.ours, begun: Maybe} {
+			_, err := s.run(ctx, &answer{request: request{method: of.method}, until: of.until}, &kgo.Record{}, of.problem)
+			require.ErrorIs(t, err, of.code, name)
+			require.Equal(t, want, ExecutedOf(err), name)
+		}
+	}
+	_, err := s.run(begun, &answer{request: request{method: "s/M"}, until: soon}, &kgo.Record{}, nil)
+	require.ErrorIs(t, err, Unavailable)
+	require.Equal(t, Maybe, ExecutedOf(err))
+	require.EqualValues(t, 1, s.counts.begun.Load())
+}
