@@ -26,8 +26,9 @@ type flight struct {
 	cause      error // and why; nil if it did not
 	began      int64 // as the engine's clock has it
 	landed     error
-	end        func(error) // of its span
-	prev, next *flight     // of the assignment
+	smaller    *failure.Hop // to be published instead: hop was too large
+	end        func(error)  // of its span
+	prev, next *flight      // of the assignment
 }
 
 // mostFlights bounds the flights of a partition: beyond it, nothing new starts.
@@ -171,8 +172,8 @@ func (a *assignment) land(landed []*flight) {
 		case f.landed == nil:
 			e.chain.Published(f.hop)
 		case errors.Is(f.landed, kerr.MessageTooLarge):
-			if smaller := e.chain.Refused(f.hop); smaller != nil {
-				f.hop, f.landed = smaller, errSmaller
+			if f.smaller = e.chain.Refused(f.hop); f.smaller != nil {
+				f.landed = errSmaller
 			}
 		}
 	}
@@ -219,10 +220,12 @@ var errSmaller = errors.New("too large")
 func (a *assignment) refused(f *flight) {
 	l := a.newLane(nil, f.item, 0, false)
 	l.attempt, l.lastErr, l.began = f.attempt+1, f.cause, f.began
-	l.publish = f.hop
+	if l.publish = f.hop; f.smaller != nil {
+		l.publish = f.smaller
+	}
 	// The client wrote into the record.
-	r := f.hop.Record
-	f.hop.Record = &kgo.Record{Topic: r.Topic, Partition: r.Partition, Key: r.Key, Value: r.Value, Headers: r.Headers}
+	r := l.publish.Record
+	l.publish.Record = &kgo.Record{Topic: r.Topic, Partition: r.Partition, Key: r.Key, Value: r.Value, Headers: r.Headers}
 	if f.landed == errSmaller {
 		a.logSmaller(l)
 		a.putOff(l) // due at once
