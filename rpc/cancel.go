@@ -68,33 +68,37 @@ type cancels struct {
 	server *Server
 
 	mu      sync.Mutex
-	running map[string]context.CancelCauseFunc // by correlation ID
-	early   map[string]time.Time               // when it was cancelled
+	running map[string]*callContext // by correlation ID
+	early   map[string]time.Time    // when it was cancelled
 }
 
 // errCancelled is the cause of a handler's context when its caller has given up.
 var errCancelled = errors.New("the caller has given up")
 
-// enter registers a call that is about to run. ok is false if it was cancelled already.
-func (c *cancels) enter(ctx context.Context, id []byte) (bounded context.Context, leave func(), ok bool) {
-	bounded, cancel := context.WithCancelCause(ctx)
+// enter registers a call that is about to run. It reports false if it was cancelled
+// already.
+func (c *cancels) enter(id []byte, call *callContext) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if _, cancelled := c.early[string(id)]; cancelled {
 		delete(c.early, string(id))
-		cancel(errCancelled)
-		return bounded, func() {}, false
+		return false
 	}
 	if c.running == nil {
-		c.running = map[string]context.CancelCauseFunc{}
+		c.running = map[string]*callContext{}
 	}
-	c.running[string(id)] = cancel
-	return bounded, func() {
-		c.mu.Lock()
+	c.running[string(id)] = call
+	return true
+}
+
+// leave is called when a handler has returned.
+func (c *cancels) leave(id []byte, call *callContext) {
+	c.mu.Lock()
+	if c.running[string(id)] == call {
 		delete(c.running, string(id))
-		c.mu.Unlock()
-		cancel(nil)
-	}, true
+	}
+	c.mu.Unlock()
+	call.end()
 }
 
 // arrived is called with a record of the topic of cancels.
@@ -107,8 +111,8 @@ func (c *cancels) arrived(r *kgo.Record) {
 	c.server.counts.cancelled.Add(1)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if cancel := c.running[string(id)]; cancel != nil {
-		cancel(errCancelled)
+	if call := c.running[string(id)]; call != nil {
+		call.giveUp()
 		return
 	}
 	now := time.Now()

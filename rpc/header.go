@@ -99,8 +99,8 @@ func (q request) oneWay() bool { return q.replyTopic == "" }
 // parseRequest reads the headers of a request. Whoever may write to the topic may write
 // anything. The address of the reply is read even where the rest cannot be, so that the
 // caller hears of it.
-func parseRequest(r *kgo.Record) (q request, err error) {
-	p := parser{r: r}
+func parseRequest(r *kgo.Record, known *words) (q request, err error) {
+	p := parser{r: r, known: known}
 	total := 0
 	for _, h := range r.Headers {
 		total += len(h.Key) + len(h.Value)
@@ -169,8 +169,9 @@ func parseReply(r *kgo.Record) (p reply) {
 // parser reads headers of a record. A header that stands there twice counts as its
 // last one, as for Spring; the first thing that is wrong is kept.
 type parser struct {
-	r   *kgo.Record
-	err error
+	r     *kgo.Record
+	known *words // may be nil
+	err   error
 }
 
 func (p *parser) fail(what, why string) {
@@ -198,6 +199,9 @@ func (p *parser) text(name string, most int) (text string, there bool) {
 	case !utf8.Valid(v):
 		p.fail("header "+name, "is not UTF-8")
 		return "", false
+	}
+	if there && p.known != nil {
+		return p.known.of(v), true
 	}
 	return string(v), there
 }

@@ -70,7 +70,7 @@ rpc-caller: desk/pod-1
 
 {"a":1}`, got)
 
-	q, err := parseRequest(r)
+	q, err := parseRequest(r, nil)
 	require.NoError(t, err)
 	require.Equal(t, "rpc.replies.desk", q.replyTopic)
 	require.Equal(t, int32(259), q.partition)
@@ -123,7 +123,7 @@ func TestReplyPartitionsOfOthers(t *testing.T) {
 		{[]byte("99999999999"), 0, "want four bytes or a number"},
 		{bytes.Repeat([]byte("1"), 1<<20), 0, "want four bytes or a number"},
 	} {
-		q, err := parseRequest(record(HeaderReplyTopic, "t", HeaderCorrelationID, "c", HeaderReplyPartition, of.value))
+		q, err := parseRequest(record(HeaderReplyTopic, "t", HeaderCorrelationID, "c", HeaderReplyPartition, of.value), nil)
 		if of.wrong == "" {
 			require.NoError(t, err)
 			require.Equal(t, of.want, q.partition)
@@ -150,7 +150,7 @@ func TestHostileRequests(t *testing.T) {
 		"another version":          record(HeaderReplyTopic, "t", HeaderCorrelationID, "c", HeaderVersion, "2"),
 		"1 MB of headers":          record(HeaderReplyTopic, "t", HeaderCorrelationID, "c", "x", make([]byte, 1<<20)),
 	} {
-		_, err := parseRequest(r)
+		_, err := parseRequest(r, nil)
 		require.Error(t, err, name)
 		require.Less(t, len(err.Error()), 300, name)
 	}
@@ -161,7 +161,7 @@ func FuzzHeaders(f *testing.F) {
 	f.Add("kafka_replyPartition", []byte{0, 0, 0, 1}, "kafka_replyTopic", []byte("t"), "rpc-message", []byte("%zz"))
 	f.Fuzz(func(t *testing.T, a string, av []byte, b string, bv []byte, c string, cv []byte) {
 		r := record(a, av, b, bv, c, cv)
-		q, err := parseRequest(r)
+		q, err := parseRequest(r, nil)
 		if err == nil && q.timeout > maxTimeout {
 			t.Fatal(q.timeout)
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -50,24 +51,69 @@ func (m Method[Req, Resp]) codec() duplex.Codec {
 }
 
 func (m Method[Req, Resp]) validate() error {
+	if err := m.checkTimeout(); err != nil {
+		return err
+	}
 	if err := checkService(m.Service); err != nil {
 		return err
 	}
 	if m.Name == "" || len(m.Name) > maxWord || strings.ContainsAny(m.Name, "/\x00\n") {
 		return fmt.Errorf("method %q of service %q: a name has 1 to %d characters and no slash", m.Name, m.Service, maxWord)
 	}
+	return nil
+}
+
+func (m Method[Req, Resp]) checkTimeout() error {
 	if m.Timeout < 0 || m.Timeout > maxTimeout {
 		return fmt.Errorf("method %s: Timeout is %s, want 0 to %s", m.name(), m.Timeout, maxTimeout)
 	}
 	return nil
 }
 
+// names are methods that were found to be right, with the topics of their requests: a
+// declaration is looked at once, and not with each call.
+type names struct {
+	mu    sync.RWMutex
+	right map[[2]string]string // by service and name
+}
+
+//nolint:gochecknoglobals // it holds nothing that anybody has
+var checked names
+
+// mostMethods bounds what is kept: names may be made up.
+const mostMethods = 1024
+
+// topic is where the requests of a method go, unless validate has something against it.
+func (n *names) topic(service, name string, validate func() error) (string, error) {
+	n.mu.RLock()
+	topic, known := n.right[[2]string{service, name}]
+	n.mu.RUnlock()
+	if known {
+		return topic, nil
+	}
+	if err := validate(); err != nil {
+		return "", err
+	}
+	topic = RequestTopic(service)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.right == nil || len(n.right) >= mostMethods {
+		n.right = map[[2]string]string{}
+	}
+	n.right[[2]string{service, name}] = topic
+	return topic, nil
+}
+
 // encode makes the record of a request.
 func (m Method[Req, Resp]) encode(req Req) (*kgo.Record, *Error) {
-	if err := m.validate(); err != nil {
+	topic, err := checked.topic(m.Service, m.Name, m.validate)
+	if err == nil {
+		err = m.checkTimeout()
+	}
+	if err != nil {
 		return nil, notEncoded.error(m.name(), err)
 	}
-	t := duplex.Topic[Req]{Name: RequestTopic(m.Service), Codec: m.codec(), Key: m.Key}
+	t := duplex.Topic[Req]{Name: topic, Codec: m.codec(), Key: m.Key}
 	r, err := t.Record(req)
 	if err != nil {
 		return nil, notEncoded.error(m.name(), err)

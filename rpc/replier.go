@@ -175,13 +175,15 @@ type sending struct {
 }
 
 func (s *sending) try() {
-	// The client writes into the record, so each try has its own.
-	record := *s.reply
-	s.replier.client.TryProduce(s.replier.life, &record, func(_ *kgo.Record, err error) { s.tried(err) })
+	record := s.reply
+	if s.tries > 0 { // the client wrote into it
+		record = &kgo.Record{Topic: record.Topic, Partition: record.Partition, Value: record.Value, Headers: record.Headers}
+	}
+	s.replier.client.TryProduce(s.replier.life, record, s.tried)
 }
 
 // tried is called with what came of a try, on the client's goroutine.
-func (s *sending) tried(err error) {
+func (s *sending) tried(_ *kgo.Record, err error) {
 	switch {
 	case err == nil:
 		s.finish(true)

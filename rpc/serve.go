@@ -27,7 +27,7 @@ const skewTolerance = 2 * time.Second
 func (s *Server) handle(ctx context.Context, r *kgo.Record) error {
 	got := time.Now()
 	s.counts.requests.Add(1)
-	q, err := parseRequest(r)
+	q, err := parseRequest(r, &s.words)
 	if q.oneWay() {
 		return s.handleOneWay(ctx, r, q, err)
 	}
@@ -76,18 +76,18 @@ func (s *Server) run(ctx context.Context, a *answer, r *kgo.Record, problem erro
 		return nil, early
 	}
 	defer m.running.Add(-1)
-	ctx, leave, wanted := s.cancels.enter(ctx, q.correlationID)
-	if !wanted {
+	deadline := a.until.Add(-skewTolerance)
+	bounded := &callContext{parent: ctx, deadline: deadline,
+		info: Info{Method: orElse(q.method, m.full), Deadline: deadline, Attempt: q.attempt, Caller: q.caller, Server: true}}
+	if !s.cancels.enter(q.correlationID, bounded) {
 		return nil, cancelled.error(m.full, nil)
 	}
-	defer leave()
-	bounded, cancel := context.WithDeadlineCause(ctx, a.until.Add(-skewTolerance), DeadlineExceeded)
-	defer cancel()
+	defer s.cancels.leave(q.correlationID, bounded)
 	a.began = time.Now()
-	resp, err := s.call(bounded, m, r, Info{Method: orElse(q.method, m.full), Deadline: a.until.Add(-skewTolerance), Attempt: q.attempt, Caller: q.caller, Server: true})
+	resp, err := s.call(bounded, m, r)
 	m.took.add(time.Since(a.began))
 	switch {
-	case err != nil && errors.Is(context.Cause(bounded), errCancelled):
+	case err != nil && bounded.givenUp():
 		return nil, abandoned.error(m.full, nil)
 	case err != nil:
 		return nil, s.toCaller(m, q, err)
@@ -166,7 +166,7 @@ func (s *Server) nameOf(q request) string {
 }
 
 // call runs a handler, and has a panic be an error.
-func (s *Server) call(ctx context.Context, m *method, r *kgo.Record, info Info) (resp *kgo.Record, err error) {
+func (s *Server) call(ctx context.Context, m *method, r *kgo.Record) (resp *kgo.Record, err error) {
 	returned := false
 	defer func() {
 		if p := recover(); p != nil {
@@ -175,7 +175,7 @@ func (s *Server) call(ctx context.Context, m *method, r *kgo.Record, info Info) 
 			err = &panicError{"the handler called runtime.Goexit", debug.Stack()}
 		}
 	}()
-	resp, err = m.serve(NewContext(ctx, info), r)
+	resp, err = m.serve(ctx, r)
 	returned = true
 	return resp, err
 }
@@ -232,7 +232,8 @@ func (s *Server) handleOneWay(ctx context.Context, r *kgo.Record, q request, pro
 		return duplex.Permanent(&duplex.Error{Op: "rpc: serving a one-way call of " + m.full, Codes: []duplex.Code{ErrExpired}, Hint: "its deadline has passed"})
 	}
 	ctx, end := s.telemetry.Start(ctx, s.nameOf(q))
-	_, err := s.call(ctx, m, r, Info{Method: orElse(q.method, m.full), OneWay: true, Deadline: q.deadline, Attempt: q.attempt, Caller: q.caller, Server: true})
+	info := Info{Method: orElse(q.method, m.full), OneWay: true, Deadline: q.deadline, Attempt: q.attempt, Caller: q.caller, Server: true}
+	_, err := s.call(NewContext(ctx, info), m, r)
 	end(string(CodeOf(err)), err)
 	if p, is := errors.AsType[*panicError](err); is {
 		s.counts.panics.Add(1)

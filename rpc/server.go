@@ -156,6 +156,7 @@ type Server struct {
 	consumer  *consumer.Consumer
 	counts    serverCounts
 	cancels   cancels
+	words     words
 	telemetry *telemetry.Calls
 	replier   atomic.Pointer[replier] // of Run; nil before
 }
