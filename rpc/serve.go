@@ -84,7 +84,7 @@ func (s *Server) run(ctx context.Context, a *answer, r *kgo.Record, problem erro
 	}
 	defer s.cancels.leave(q.correlationID, bounded)
 	a.began = time.Now()
-	resp, err := s.call(bounded, m, r)
+	resp, err := s.call(bounded, m, r) //nolint:contextcheck // its parent is ctx
 	m.took.add(time.Since(a.began))
 	switch {
 	case err != nil && bounded.givenUp():
