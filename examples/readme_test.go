@@ -73,7 +73,7 @@ type (
 var Quote = rpc.Method[Trip, Fare]{Service: "fares", Name: "Quote", Safe: true}
 
 func quote(_ context.Context, t Trip) (Fare, error) {
-	if t.To == "XXX" {
+	if t.To == "ZZZ" {
 		return Fare{}, rpc.Errorf(rpc.NotFound, "no flight from %s to %s", t.From, t.To)
 	}
 	return Fare{Cents: 19_900}, nil
@@ -137,7 +137,7 @@ func TestCallsOfTheReadmeRun(t *testing.T) {
 	ended := make(chan error, 1)
 	go func() { ended <- serve(ctx, b.Cluster()) }()
 	require.NoError(t, ask(ctx, client, Trip{"LAX", "SFO"}))
-	require.ErrorContains(t, ask(ctx, client, Trip{"LAX", "XXX"}), "nobody flies there")
+	require.ErrorContains(t, ask(ctx, client, Trip{"LAX", "ZZZ"}), "nobody flies there")
 	stop()
 	require.NoError(t, <-ended)
 }

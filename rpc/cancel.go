@@ -22,8 +22,8 @@ const (
 	cancelWorth = 100 * time.Millisecond
 	// mostCancels a second are sent by a client.
 	mostCancels = 1000
-	// cancelled calls that did not come up yet are remembered for so long, and so many.
-	cancelKept, mostKept = time.Minute, 10_000
+	// mostKept bounds, twice, the cancelled calls that are remembered until they come up.
+	mostKept = 5000
 	// followEvery is how often a server looks which partitions it has.
 	followEvery = 250 * time.Millisecond
 )
@@ -69,7 +69,8 @@ type cancels struct {
 
 	mu      sync.Mutex
 	running map[string]*callContext // by correlation ID
-	early   map[string]time.Time    // when it was cancelled
+	// early were cancelled before they came up; before are those from earlier.
+	early, before map[string]bool
 }
 
 // errCancelled is the cause of a handler's context when its caller has given up.
@@ -80,8 +81,7 @@ var errCancelled = errors.New("the caller has given up")
 func (c *cancels) enter(id []byte, call *callContext) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if _, cancelled := c.early[string(id)]; cancelled {
-		delete(c.early, string(id))
+	if c.early[string(id)] || c.before[string(id)] {
 		return false
 	}
 	if c.running == nil {
@@ -115,21 +115,13 @@ func (c *cancels) arrived(r *kgo.Record) {
 		call.giveUp()
 		return
 	}
-	now := time.Now()
-	if len(c.early) >= mostKept {
-		for id, at := range c.early {
-			if now.Sub(at) > cancelKept {
-				delete(c.early, id)
-			}
-		}
-	}
-	if len(c.early) >= mostKept {
-		return
+	if len(c.early) >= mostKept { // the oldest are forgotten, many at once
+		c.before, c.early = c.early, nil
 	}
 	if c.early == nil {
-		c.early = map[string]time.Time{}
+		c.early = map[string]bool{}
 	}
-	c.early[string(id)] = now
+	c.early[string(id)] = true
 }
 
 // run reads the cancels for the partitions of requests that the server has, until ctx

@@ -3,6 +3,7 @@ package rpc
 import (
 	"context"
 	"errors"
+	"strconv"
 	"testing"
 	"time"
 
@@ -48,4 +49,29 @@ func TestNeverIsSaidOnlyOfWhatNobodyBegan(t *testing.T) {
 	require.ErrorIs(t, err, Unavailable)
 	require.Equal(t, Maybe, ExecutedOf(err))
 	require.EqualValues(t, 1, s.counts.begun.Load())
+}
+
+// A call that was given up before its turn came does not begin, and strangers cannot have
+// a server remember more than it should.
+func TestCancelsComeEarly(t *testing.T) {
+	t.Parallel()
+	c := &cancels{server: &Server{}}
+	cancel := func(id string) {
+		c.arrived(record(HeaderCorrelationID, id, HeaderKind, kindCancel))
+	}
+	cancel("early")
+	require.False(t, c.enter([]byte("early"), &callContext{}))
+	running := &callContext{parent: t.Context(), deadline: time.Now().Add(time.Minute)}
+	require.True(t, c.enter([]byte("running"), running))
+	cancel("running")
+	require.ErrorIs(t, context.Cause(running), errCancelled)
+	c.leave([]byte("running"), running)
+	require.Empty(t, c.running)
+	c.arrived(record(HeaderCorrelationID, "another kind", HeaderKind, kindReply))
+	require.True(t, c.enter([]byte("another kind"), &callContext{}))
+	for i := range 3 * mostKept {
+		cancel("stranger " + strconv.Itoa(i))
+		require.LessOrEqual(t, len(c.early)+len(c.before), 2*mostKept)
+	}
+	require.False(t, c.enter([]byte("stranger "+strconv.Itoa(3*mostKept-1)), &callContext{}))
 }

@@ -11,12 +11,13 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func TestRoundTrip(t *testing.T) {
 	t.Parallel()
-	for _, want := range []Meta{{}, {Partitions: 1}, {Partitions: 6}, {Partitions: 1 << 30}} {
+	for _, want := range []Meta{{}, {Partitions: 1}, {Partitions: 6}, {Partitions: 1 << 30}, {Clean: true}, {Partitions: 6, Clean: true}} {
 		got, err := Decode(Encode(want))
 		require.NoError(t, err)
 		require.Equal(t, want, got)
 	}
 	require.Equal(t, "d1:AQEG", Encode(Meta{Partitions: 6}), "the bytes are part of the wire format")
+	require.Equal(t, "d1:AQEGBAA", Encode(Meta{Partitions: 6, Clean: true}))
 }
 
 func TestDecodeRefuses(t *testing.T) {

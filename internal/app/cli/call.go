@@ -38,7 +38,7 @@ the topics rpc.replies.<--as> and rpc.claims.<--as>, which takes a moment. A ser
 that nobody serves is refused at once; --wait waits for one.
 
 A call that ends with an error prints it as one line on standard error, such as
-  not_found: nobody flies from XXX (executed: completed)
+  not_found: nobody flies from ZZZ (executed: completed)
 with one of Connect's codes, and whether the server ran it: never, maybe, completed.
 
 --one-way sends a message instead: nobody answers, and it waits for a server for as

@@ -30,7 +30,7 @@ func TestCallsAProgram(t *testing.T) {
 	b := apptest.Listen(t)
 	quote := rpc.Method[trip, int]{Service: "fares", Name: "Quote"}
 	handle(t, b, rpc.Handle(quote, func(_ context.Context, trip trip) (int, error) {
-		if trip.From == "XXX" {
+		if trip.From == "ZZZ" {
 			return 0, rpc.Errorf(rpc.NotFound, "nobody flies\x1b[2J from\n%s", trip.From)
 		}
 		return 420, nil
@@ -41,7 +41,7 @@ func TestCallsAProgram(t *testing.T) {
 		code           int
 	}{
 		"reply":          {[]string{"Quote", "--data", `{"from":"LAX"}`}, "420", "", command.OK},
-		"error":          {[]string{"Quote", "--data", `{"from":"XXX"}`}, "", "not_found: nobody flies [2J from XXX (executed: completed)\n", command.Failed},
+		"error":          {[]string{"Quote", "--data", `{"from":"ZZZ"}`}, "", "not_found: nobody flies [2J from ZZZ (executed: completed)\n", command.Failed},
 		"broken JSON":    {[]string{"Quote", "--data", `{"from":`}, "", "invalid_argument: ", command.Failed},
 		"no value":       {[]string{"Quote"}, "", "invalid_argument: ", command.Failed},
 		"an empty value": {[]string{"Quote", "--data", ""}, "", "invalid_argument: ", command.Failed},
