@@ -13,6 +13,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/duplex-go/duplex"
@@ -211,13 +212,25 @@ func flowing(t *testing.T, h *history) {
 	require.Eventually(t, func() bool { return h.handled.Load() > from+500 }, time.Minute, 20*time.Millisecond, "no record came through")
 }
 
+// requireOffsets gives what the group has committed. A coordinator that is not there yet,
+// as when many groups begin at once, is asked again.
+func requireOffsets(t *testing.T, admin *kadm.Client, group string) (offsets kadm.OffsetResponses) {
+	t.Helper()
+	var err error
+	require.Eventually(t, func() bool {
+		offsets, err = admin.FetchOffsets(t.Context(), group)
+		return !kerr.IsRetriable(err)
+	}, groupPatience, 100*time.Millisecond, "the coordinator of group %s does not answer", group)
+	require.NoError(t, err, "group %s", group)
+	return offsets
+}
+
 func requireCommittedToTheEnd(t *testing.T, c duplex.Cluster, group, topic string) {
 	t.Helper()
 	admin := kadm.NewClient(rawClient(t, c))
 	ends, err := admin.ListEndOffsets(t.Context(), topic)
 	require.NoError(t, err)
-	committed, err := admin.FetchOffsetsForTopics(t.Context(), group, topic)
-	require.NoError(t, err)
+	committed := requireOffsets(t, admin, group)
 	ends.Each(func(end kadm.ListedOffset) {
 		at, _ := committed.Lookup(topic, end.Partition)
 		require.Equal(t, end.Offset, at.At, "partition %d", end.Partition)

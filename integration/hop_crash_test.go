@@ -163,8 +163,7 @@ func (h *hopCase) start(at point) {
 // remember keeps what the group has committed.
 func (h *hopCase) remember(cl *kgo.Client) {
 	h.t.Helper()
-	offsets, err := kadm.NewClient(cl).FetchOffsets(h.t.Context(), h.group)
-	require.NoError(h.t, err)
+	offsets := requireOffsets(h.t, kadm.NewClient(cl), h.group)
 	h.knew = map[int]groupState{}
 	for i, topic := range h.topics {
 		if at, some := offsets.Lookup(topic, 0); some {
