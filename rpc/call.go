@@ -97,10 +97,15 @@ func (c *Client) call(ctx context.Context, service string, safe bool, r *kgo.Rec
 // again makes further attempts at a call, the first of which ended with reply or e, where
 // that does no harm.
 func (c *Client) again(ctx context.Context, service string, safe bool, r, reply *kgo.Record, e *Error) (*kgo.Record, error) {
+	begun := false
 	for attempt := 0; ; attempt++ {
 		if e == nil {
 			return reply, nil
 		}
+		if begun && e.Executed == Never {
+			e.Executed = Maybe // in an attempt before this one
+		}
+		begun = begun || e.Executed != Never
 		if attempt+1 >= mostAttempts || !retryable(e, safe) || !c.presence.of(service).budget.failed() || ctx.Err() != nil {
 			return nil, e
 		}
