@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 	"time"
 
@@ -48,6 +49,8 @@ type run struct {
 	crew    *crew
 	desk    *desk
 	inbox   *inbox
+	fares   *fares
+	gate    *gate
 	damaged map[int]bool // places in the input
 	failed  context.CancelCauseFunc
 }
@@ -62,14 +65,24 @@ func Run(ctx context.Context, cfg Config) (Summary, error) {
 	r := &run{cfg: &cfg, history: newHistory(), board: newBoard(), story: &story{began: time.Now(), out: cfg.Out, color: cfg.Color}, failed: fail}
 	r.crew = &crew{cfg: &cfg, board: r.board, history: r.history, failed: fail, members: map[string]*member{}}
 	r.desk, r.inbox = newDesk(&cfg, r.history), newInbox(&cfg, r.history)
-	r.damaged = damage(cfg.Input, r.second())
+	r.fares = newFares(&cfg, r.history.calls, fail)
+	r.gate = &gate{cfg: &cfg, calls: r.history.calls}
+	r.damaged = damage(cfg.Input, r.third())
 	r.story.say(fmt.Sprintf("%s departures of real flights · %s", count(len(cfg.Input)), cfg.Where))
 	err := r.tell(ctx)
 	return r.conclude(err)
 }
 
-// second is the place in the input of the first departure of the second chapter.
-func (r *run) second() int { return (len(r.cfg.Input)*3 + 4) / 5 }
+// second is the place in the input of the first departure of the second chapter, third
+// that of the third one. Where nobody is late, there is nothing to tell in the second.
+func (r *run) second() int {
+	if !slices.ContainsFunc(r.cfg.Input, late) {
+		return r.third()
+	}
+	return (len(r.cfg.Input)*2 + 4) / 5
+}
+
+func (r *run) third() int { return (len(r.cfg.Input)*3 + 4) / 5 }
 
 // tell tells the chapters, and waits until everything that was published has ended.
 func (r *run) tell(ctx context.Context) error {
@@ -87,7 +100,10 @@ func (r *run) tell(ctx context.Context) error {
 	defer end()
 	telling.Go(func() { r.report(lines) })
 	err = r.events(ctx, p)
-	if err == nil && r.second() < len(r.cfg.Input) {
+	if err == nil && slices.ContainsFunc(r.cfg.Input, late) {
+		err = r.calls(ctx, p, &telling)
+	}
+	if err == nil && r.third() < len(r.cfg.Input) {
 		err = r.failures(ctx, p)
 	}
 	err = errors.Join(err, p.Flush(context.WithoutCancel(ctx))) // bounded by each record's own timeout
@@ -98,7 +114,7 @@ func (r *run) tell(ctx context.Context) error {
 
 // open has everybody join.
 func (r *run) open(ctx context.Context) error {
-	if err := r.desk.open(ctx, r.failed); err != nil {
+	if err := errors.Join(r.desk.open(ctx, r.failed), r.fares.open(ctx)); err != nil {
 		return err
 	}
 	for _, name := range []string{"a", "b", "c"} {
@@ -107,7 +123,7 @@ func (r *run) open(ctx context.Context) error {
 		}
 	}
 	r.story.tell("group", "a b c share %d partitions: %s", Partitions, r.crew.share(ctx))
-	if !await(ctx, r.desk.ready) {
+	if !await(ctx, r.desk.ready) || !await(ctx, r.fares.ready) {
 		return context.Cause(ctx)
 	}
 	return r.inbox.open(ctx, r.failed)
@@ -129,6 +145,21 @@ func (r *run) events(ctx context.Context, p *producer.Producer) error {
 	return errors.Join(published, <-shifts)
 }
 
+// calls publishes the next part, has the gate ask for quotes, and one of the two instances
+// that give them killed.
+func (r *run) calls(ctx context.Context, p *producer.Producer, telling *sync.WaitGroup) error {
+	r.story.chapter("CALLS", "ask and wait for the answer, or for an honest error by a deadline")
+	if err := r.ask(ctx); err != nil {
+		return err
+	}
+	telling.Go(func() { r.takeover(ctx) })
+	err := r.publish(ctx, p, r.second(), r.third(), func(int) {})
+	if err == nil {
+		r.fares.y.kill() // unless it was already
+	}
+	return err
+}
+
 // failures publishes the rest while what the groups call is down.
 func (r *run) failures(ctx context.Context, p *producer.Producer) error {
 	r.story.chapter("FAILURES", "nothing skipped")
@@ -140,7 +171,7 @@ func (r *run) failures(ctx context.Context, p *producer.Producer) error {
 	r.goDown()
 	telling.Go(func() { r.comeBack(ctx) })
 	telling.Go(func() { r.letters(ctx) })
-	err := r.publish(ctx, p, r.second(), len(r.cfg.Input), func(int) {})
+	err := r.publish(ctx, p, r.third(), len(r.cfg.Input), func(int) {})
 	err = errors.Join(err, p.Flush(context.WithoutCancel(ctx)))
 	acked, _, _, _ := r.history.progress()
 	r.story.tell("publish", "done: %s acknowledged", count(acked))
@@ -166,6 +197,7 @@ func (r *run) publish(ctx context.Context, p *producer.Producer, from, to int, p
 			return context.Cause(ctx)
 		}
 		r.send(context.WithoutCancel(ctx), p, i, due) // what is begun is ended
+		r.gate.departed(ctx, r.cfg.Input[i])
 		pass(i - from + 1)
 	}
 	return nil
@@ -240,16 +272,17 @@ func (r *run) settle(ctx context.Context) {
 	last, since := -1, time.Now()
 	await(ctx, func() bool {
 		acked, boards, desk, _ := r.history.progress()
-		if boards+desk != last {
-			last, since = boards+desk, time.Now()
+		made, answered := r.history.calls.progress()
+		if sum := boards + desk + answered; sum != last {
+			last, since = sum, time.Now()
 		}
-		return min(boards, desk) >= acked || time.Since(since) > patience
+		return min(boards, desk) >= acked && answered == made || time.Since(since) > patience
 	})
 }
 
 // conclude ends the groups and computes the summary.
 func (r *run) conclude(err error) (Summary, error) {
-	err = errors.Join(err, r.crew.disband(), r.desk.member.stop(), r.inbox.member.stop())
+	err = errors.Join(err, r.gate.close(), r.fares.close(), r.crew.disband(), r.desk.member.stop(), r.inbox.member.stop())
 	s := r.history.check()
 	s.Seconds = time.Since(r.story.began).Seconds()
 	s.Members = len(r.crew.former)

@@ -24,6 +24,7 @@ type history struct {
 	tried, moved map[duplex.Position]bool
 	most         int
 	letters      []letter
+	calls        *calls
 	// generation is the boards' youngest that a handler saw. Each rebalance makes
 	// one, from 1.
 	generation int32
@@ -63,7 +64,7 @@ type ending struct {
 
 func newHistory() *history {
 	set := func() map[duplex.Position]bool { return map[duplex.Position]bool{} }
-	return &history{boards: log{finished: set()}, desk: log{finished: set()}, tried: set(), moved: set()}
+	return &history{boards: log{finished: set()}, desk: log{finished: set()}, tried: set(), moved: set(), calls: newCalls()}
 }
 
 // begin notes a publish and returns what to do with its result.
@@ -236,6 +237,7 @@ func (h *history) check() Summary {
 	s.PublishedPerSecond, s.HandledPerSecond = h.rates(s.Published, s.BoardsHandled)
 	s.PublishP50, s.PublishP99 = publish.at(50), publish.at(99)
 	s.EndToEndP50, s.EndToEndP99 = endToEnd.at(50), endToEnd.at(99)
+	h.calls.check(&s)
 	return s
 }
 

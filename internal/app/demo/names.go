@@ -1,8 +1,11 @@
 package demo
 
-import "github.com/duplex-go/duplex/dlq"
+import (
+	"github.com/duplex-go/duplex/dlq"
+	"github.com/duplex-go/duplex/rpc"
+)
 
-// Names are those of the topic and the groups of one telling. They are nobody
+// Names are those of the topic, the groups and the services of one telling. They are nobody
 // else's.
 type Names struct {
 	// Topic has the departures.
@@ -10,21 +13,28 @@ type Names struct {
 	// Boards and Rebookings are the groups that handle them, Inbox the one that
 	// reads the dead letters.
 	Boards, Rebookings, Inbox string
+	// Fares is the service that is called, Gate the one that calls.
+	Fares, Gate string
 }
 
 // NewNames gives names that begin and end alike.
 func NewNames(prefix, suffix string) Names {
 	named := func(name string) string { return prefix + name + suffix }
-	return Names{Topic: named("departures"), Boards: named("boards"), Rebookings: named("rebookings"), Inbox: named("inbox")}
+	return Names{
+		Topic: named("departures"), Boards: named("boards"), Rebookings: named("rebookings"), Inbox: named("inbox"),
+		Fares: named("fares"), Gate: named("gate"),
+	}
 }
 
 // Groups are those that may be there when the story has ended.
-func (n Names) Groups() []string { return []string{n.Boards, n.Rebookings, n.Inbox} }
+func (n Names) Groups() []string {
+	return []string{n.Boards, n.Rebookings, n.Inbox, rpc.Group(n.Fares)}
+}
 
 // Topics are those that may be there when the story has ended: that of the
-// departures, and what the failure policies of the groups made beside it.
+// departures, what the failure policies of the groups made beside it, and those of calls.
 func (n Names) Topics() []string {
-	topics := []string{n.Topic}
+	topics := []string{n.Topic, rpc.RequestTopic(n.Fares), rpc.CancelTopic(n.Fares), rpc.ReplyTopic(n.Gate), rpc.ClaimTopic(n.Gate)}
 	for _, of := range []struct {
 		group  string
 		policy dlq.Policy

@@ -27,6 +27,19 @@ type Summary struct {
 	Duplicated int `json:"duplicated"`
 	// Damaged counts the published lines that were damaged on purpose.
 	Damaged int `json:"damaged"`
+	// Calls counts those that the gate made; each has one of these ends: Answered with a
+	// quote, an error (Errors), or, by its deadline, neither (Unanswered). WrongQuotes
+	// counts the answers that are not what the input makes them, Untrue the errors that
+	// say what was not so: that a call never ran which did, or did and never ran, or that
+	// its deadline had passed which had not. RunAgain counts the calls that ran more than
+	// once, as only Safe ones do.
+	Calls       int `json:"calls"`
+	Answered    int `json:"answered"`
+	Errors      int `json:"errors"`
+	Unanswered  int `json:"unanswered"`
+	WrongQuotes int `json:"wrong_quotes"`
+	Untrue      int `json:"untrue_errors"`
+	RunAgain    int `json:"run_again"`
 	// Airports counts those on the board, WrongFigures those whose figures are
 	// not those of the input.
 	Airports     int `json:"airports"`
@@ -47,6 +60,10 @@ type Summary struct {
 	PublishP99  float64 `json:"publish_p99_ms"`
 	EndToEndP50 float64 `json:"end_to_end_p50_ms"`
 	EndToEndP99 float64 `json:"end_to_end_p99_ms"`
+	// Call counts from when a quote was asked for until its answer, and leaves out
+	// nothing: also what waited until the other instance had the dead one's part.
+	CallP50 float64 `json:"call_p50_ms"`
+	CallP99 float64 `json:"call_p99_ms"`
 
 	// Broker says where it was.
 	Broker string `json:"broker"`
@@ -54,7 +71,8 @@ type Summary struct {
 
 // OK reports whether all promises were kept.
 func (s Summary) OK() bool {
-	return s.conserved() && s.Failed+s.Unknown+s.Lost+s.Duplicated+s.OutOfOrder+s.WrongFigures == 0
+	return s.conserved() && s.Failed+s.Unknown+s.Lost+s.Duplicated+s.OutOfOrder+s.WrongFigures == 0 &&
+		s.Unanswered+s.WrongQuotes+s.Untrue == 0
 }
 
 // conserved reports whether every published record ended in one of the three ways.
@@ -70,8 +88,11 @@ func (s Summary) tell(to *story) {
 	to.mark(s.conserved() && unacked == "", "published %s = handled %s + dead %s + dropped %s%s", count(s.Published), count(s.Handled), count(s.Dead), count(s.Dropped), unacked)
 	to.mark(s.Lost+s.Duplicated+s.OutOfOrder == 0, "lost %s · twice %s · out of order %s", count(s.Lost), count(s.Duplicated), count(s.OutOfOrder))
 	to.mark(s.WrongFigures == 0, "figures of %s airports as in the input", count(s.Airports-s.WrongFigures))
-	to.say(" retried " + count(s.Retried) + ", of these recovered " + count(s.Recovered) + " · damaged " + count(s.Damaged))
+	to.mark(s.Unanswered == 0, "calls %s = answered %s + errors %s · unanswered %s", count(s.Calls), count(s.Answered), count(s.Errors), count(s.Unanswered))
+	to.mark(s.WrongQuotes+s.Untrue == 0, "wrong quotes %s · errors that are not true %s", count(s.WrongQuotes), count(s.Untrue))
+	to.say(" retried " + count(s.Retried) + ", of these recovered " + count(s.Recovered) + " · damaged " + count(s.Damaged) + " · calls run again " + count(s.RunAgain))
 	to.say(" " + count(s.Members) + " members, " + count(s.Rebalances) + " rebalances · per second: published " +
 		count(int(s.PublishedPerSecond)) + ", handled " + count(int(s.HandledPerSecond)))
 	to.say(" p50/p99 ms: publish " + times(s.PublishP50, s.PublishP99) + " · end-to-end " + times(s.EndToEndP50, s.EndToEndP99) + ", rebalances included, without " + slowOrigin + " and " + brokenOrigin)
+	to.say("             call " + times(s.CallP50, s.CallP99) + ", with one of two instances killed")
 }
