@@ -83,6 +83,9 @@ func (e *Error) Is(target error) bool {
 	return ok && code == e.Code
 }
 
+// ofCaller reports whether the error is what a call ended with for the one who made it.
+func (e *Error) ofCaller() bool { return e.Remote || e.outcome != nil && e.outcome.By == client }
+
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }
 

@@ -70,10 +70,7 @@ func (s *Server) run(ctx context.Context, a *answer, r *kgo.Record, problem erro
 	q := a.request
 	m, early := s.admit(ctx, a, problem)
 	if early != nil {
-		if early.Executed == Never && failure.MayHaveBegun(ctx) {
-			early.Executed = Maybe // by another instance
-		}
-		return nil, early
+		return nil, doubted(ctx, early)
 	}
 	defer m.running.Add(-1)
 	deadline := a.until.Add(-skewTolerance)
@@ -90,12 +87,21 @@ func (s *Server) run(ctx context.Context, a *answer, r *kgo.Record, problem erro
 	case err != nil && bounded.givenUp():
 		return nil, abandoned.error(m.full, nil)
 	case err != nil:
-		return nil, s.toCaller(m, q, err)
+		return nil, doubted(ctx, s.toCaller(m, q, err))
 	}
 	if resp == nil {
 		resp = &kgo.Record{}
 	}
 	return resp, nil
+}
+
+// doubted has an error say maybe instead of never where another instance may have begun
+// the call.
+func doubted(ctx context.Context, e *Error) *Error {
+	if e.Executed == Never && failure.MayHaveBegun(ctx) {
+		e.Executed = Maybe
+	}
+	return e
 }
 
 // admit says which method is to run, or why none is.
@@ -188,11 +194,11 @@ type panicError struct {
 func (p *panicError) Error() string { return fmt.Sprintf("%v\n%s", p.value, p.stack) }
 
 // toCaller is the error that the caller gets for one that a handler returned.
-func (s *Server) toCaller(m *method, q request, err error) error {
+func (s *Server) toCaller(m *method, q request, err error) *Error {
 	if e, ok := errors.AsType[*Error](err); ok && e.Code.known() {
 		sent := *e
 		sent.Method = m.full
-		if sent.Remote { // of a call that the handler made: what it did is its own affair
+		if sent.ofCaller() { // of a call that the handler made: what it did is its own affair
 			sent.Executed, sent.Remote, sent.Server, sent.Meta = Completed, false, "", nil
 		}
 		if !sent.Executed.known() {

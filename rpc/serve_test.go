@@ -3,6 +3,7 @@ package rpc
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strconv"
 	"testing"
 	"time"
@@ -49,6 +50,31 @@ func TestNeverIsSaidOnlyOfWhatNobodyBegan(t *testing.T) {
 	require.ErrorIs(t, err, Unavailable)
 	require.Equal(t, Maybe, ExecutedOf(err))
 	require.EqualValues(t, 1, s.counts.begun.Load())
+}
+
+// A handler that returns what a call of its own ended with has run, whatever that says.
+func TestErrorsOfCallsThatHandlersMake(t *testing.T) {
+	t.Parallel()
+	refused := nobodyServes.error("other/M", nil)
+	remote := &Error{Method: "other/M", Code: Unavailable, Executed: Never, Remote: true, Server: "other/1"}
+	s := &Server{service: "s", log: zap.NewNop()}
+	s.cancels.server = s
+	soon := time.Now().Add(time.Minute)
+	run := func(ctx context.Context, err error) error {
+		h := Handle(Method[int, int]{Service: "s", Name: "M", Safe: true}, func(context.Context, int) (int, error) { return 0, err })
+		s.methods = map[string]*method{"M": {Handler: h, full: "s/M", serve: h.serve}}
+		_, got := s.run(ctx, &answer{request: request{method: "s/M"}, until: soon}, &kgo.Record{Value: []byte("1")}, nil)
+		return got
+	}
+	for _, err := range []error{refused, fmt.Errorf("asking: %w", refused), remote} {
+		got := run(t.Context(), err)
+		require.ErrorIs(t, got, Unavailable)
+		require.Equal(t, Completed, ExecutedOf(got), "the handler ran: %v", err)
+	}
+	own := &Error{Code: Unavailable, Executed: Never}
+	require.Equal(t, Never, ExecutedOf(run(t.Context(), own)), "a handler may say that it did nothing")
+	begun := context.WithValue(t.Context(), failure.BegunKey{}, true)
+	require.Equal(t, Maybe, ExecutedOf(run(begun, own)), "it does not know what another instance did")
 }
 
 // A call that was given up before its turn came does not begin, and strangers cannot have
