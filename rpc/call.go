@@ -95,7 +95,7 @@ func (c *Client) call(ctx context.Context, service string, safe bool, r *kgo.Rec
 }
 
 // again makes further attempts at a call, the first of which ended with reply or e, where
-// that does no harm.
+// that does no harm. What it ends with says never only if that is true of all attempts.
 func (c *Client) again(ctx context.Context, service string, safe bool, r, reply *kgo.Record, e *Error) (*kgo.Record, error) {
 	begun := false
 	for attempt := 0; ; attempt++ {
@@ -121,7 +121,10 @@ func (c *Client) again(ctx context.Context, service string, safe bool, r, reply 
 		case <-time.After(wait):
 		}
 		c.counts.retried.Add(1)
-		reply, e = c.once(ctx, service, attempt+1, r)
+		before := e.Executed
+		if reply, e = c.once(ctx, service, attempt+1, r); e != nil && e.Executed == Never {
+			e.Executed = before
+		}
 	}
 }
 

@@ -217,6 +217,26 @@ func TestAnswersThatComeTooLate(t *testing.T) {
 	require.Equal(t, 7, got)
 }
 
+// An error says of all attempts whether the call ran, and not of the last one only.
+func TestErrorsOfLaterAttempts(t *testing.T) {
+	cluster, m := duplextest.Cluster(t), add(service(t))
+	var runs atomic.Int64
+	serve(t, rpc.ServerConfig{Cluster: cluster, Handlers: []rpc.Handler{rpc.Handle(m, func(_ context.Context, s sum) (int, error) {
+		if runs.Add(1) == 1 && s.A > 0 {
+			return 0, &rpc.Error{Code: rpc.Unavailable, Executed: rpc.Maybe}
+		}
+		return 0, &rpc.Error{Code: rpc.Aborted, Executed: rpc.Never}
+	})}})
+	c := client(t, rpc.ClientConfig{Cluster: cluster, WaitForServer: true})
+	ctx := within(t, 20*time.Second)
+	_, err := rpc.Call(ctx, c, m, sum{A: 1})
+	require.ErrorIs(t, err, rpc.Aborted)
+	require.EqualValues(t, 2, runs.Load())
+	require.Equal(t, rpc.Maybe, rpc.ExecutedOf(err), "the first attempt may have run")
+	_, err = rpc.Call(ctx, c, m, sum{})
+	require.Equal(t, rpc.Never, rpc.ExecutedOf(err))
+}
+
 func TestOneWay(t *testing.T) {
 	cluster, m := duplextest.Cluster(t), add(service(t))
 	c := client(t, rpc.ClientConfig{Cluster: cluster})
