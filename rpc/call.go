@@ -168,6 +168,9 @@ func (c *Client) once(ctx context.Context, service string, attempt int, request 
 // it is given up before.
 func (c *Client) begin(ctx context.Context, at address, attempt int, request *kgo.Record, end func(result)) (*call, *Error) {
 	n, method := newNumber(), FromContext(ctx).Method
+	if ctx.Err() != nil {
+		return nil, before(ctx, expiredBefore, method, context.Cause(ctx))
+	}
 	call := &call{number: n, method: method, record: c.request(ctx, at, n, attempt, request), end: end}
 	if !c.pending.add(call) {
 		return nil, tooManyPending.error(method, nil)

@@ -123,7 +123,9 @@ type Client struct {
 	end     context.CancelFunc
 	loops   sync.WaitGroup
 	closing sync.Once
-	closed  atomic.Bool
+
+	background background
+	closed     atomic.Bool
 }
 
 // clientCounts are in Status.
@@ -153,11 +155,11 @@ func NewClient(cfg ClientConfig) (*Client, error) {
 	}
 	c.life, c.end = context.WithCancel(context.Background())
 	c.pending.most = cfg.MaxPending
-	c.outbox = newOutbox(c.life, client, &c.pending)
+	c.outbox = newOutbox(c.life, client, &c.pending, &c.background)
 	c.inbox.owner, c.inbox.open = c, make(chan struct{})
 	c.claims.owner = c
 	c.cancels.most = mostCancels
-	c.presence.client, c.presence.services = client, map[string]*served{}
+	c.presence.client, c.presence.life, c.presence.background, c.presence.services = client, c.life, &c.background, map[string]*served{}
 	c.loops.Go(func() { c.inbox.run(c.life) })
 	c.loops.Go(func() { c.claims.run(c.life) })
 	return c, nil
@@ -188,7 +190,7 @@ func (c *Client) Close() error {
 		c.end()
 		c.loops.Wait()
 		c.client.Close()
-		c.outbox.background.Wait()
+		c.background.wait()
 		for _, call := range c.pending.all() { // that came in between
 			call.end(result{err: closedMeanwhile.error(call.method, nil)})
 		}

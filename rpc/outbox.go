@@ -31,17 +31,19 @@ type outbox struct {
 	topics  map[string]*requestsTo
 	byKey   kgo.TopicPartitioner // where Java's default partitioner sends keys
 
-	background sync.WaitGroup
+	background *background
 }
 
-func newOutbox(life context.Context, client *kgo.Client, calls *pending) *outbox {
-	return &outbox{client: client, pending: calls, life: life, topics: map[string]*requestsTo{}, byKey: kgo.StickyKeyPartitioner(nil).ForTopic("")}
+func newOutbox(life context.Context, client *kgo.Client, calls *pending, beside *background) *outbox {
+	return &outbox{client: client, pending: calls, life: life, background: beside, topics: map[string]*requestsTo{}, byKey: kgo.StickyKeyPartitioner(nil).ForTopic("")}
 }
 
 // requestsTo is what is known of a topic of requests.
 type requestsTo struct {
 	partitions int32
 	known      time.Time
+	asking     bool // somebody finds out what it is now
+	missing    bool // it was deleted, as far as is known
 	// grown is how many there are, and grownAt since when that is known, where it is more
 	// than are used.
 	grown   int32
@@ -181,10 +183,11 @@ func (o *outbox) failed(c *call, r *kgo.Record, err error) {
 			t.slow[r.Partition] = time.Now().Add(slowFor).UnixMilli()
 		}
 		t.known = time.Time{}
+		t.missing = t.missing || errors.Is(err, kerr.UnknownTopicOrPartition) || errors.Is(err, kerr.UnknownTopicID)
 	}
 	o.mu.Unlock()
 	if isMissing(err) { // the client would go on with the ID of a topic that was deleted
-		o.background.Go(func() { o.client.PurgeTopicsFromProducing(r.Topic) }) // not on the client's own goroutine
+		o.background.run(func() { o.client.PurgeTopicsFromProducing(r.Topic) }) // not on the client's own goroutine
 	}
 	if o.pending.take(c.number, false) == nil {
 		return // it has ended already
@@ -259,22 +262,48 @@ func (o *outbox) knows(topic string) bool {
 	return t != nil && time.Since(t.known) < partitionsKnown
 }
 
-// know sees to it that a topic's partitions are known, as they were half a minute ago at
-// most. The error is coded as [duplex.ErrUnknownTopic] if there is no such topic.
+// know sees to it that a topic's partitions are known. What was known half a minute ago is
+// looked at again, but no call waits for that. The error is coded as
+// [duplex.ErrUnknownTopic] if there is no such topic.
 func (o *outbox) know(ctx context.Context, topic string) error {
 	if o.knows(topic) {
 		return nil
 	}
+	o.mu.Lock()
+	if t := o.topics[topic]; t != nil && !t.missing {
+		if !t.asking {
+			t.asking = true
+			o.background.run(func() { o.lookAgain(topic) }) //nolint:contextcheck // other calls want to know, too
+		}
+		o.mu.Unlock()
+		return nil
+	}
+	o.mu.Unlock()
+	return o.look(ctx, topic)
+}
+
+// lookAgain looks at a topic that was there.
+func (o *outbox) lookAgain(topic string) {
+	ctx, cancel := context.WithTimeout(o.life, askTimeout)
+	defer cancel()
+	_ = o.look(ctx, topic) // where nobody answers, it is as it was
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.topics[topic].asking = false
+}
+
+// look asks for a topic's partitions.
+func (o *outbox) look(ctx context.Context, topic string) error {
 	there, err := kafka.Topics(ctx, o.client, "rpc", topic)
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	t := o.topics[topic]
 	if err != nil || len(there) != 1 || there[0].Partitions == 0 {
-		switch {
-		case t != nil && !errors.Is(err, duplex.ErrUnknownTopic):
-			return nil // nobody answers: it is as it was
-		case err == nil:
+		if err == nil {
 			err = fmt.Errorf("rpc: asking for topic %q: the answer has no partitions", topic)
+		}
+		if t != nil && errors.Is(err, duplex.ErrUnknownTopic) {
+			t.missing = true
 		}
 		return err
 	}
@@ -282,6 +311,7 @@ func (o *outbox) know(ctx context.Context, topic string) error {
 		t = &requestsTo{turn: int32(newNumber()[0])}
 		o.topics[topic] = t
 	}
+	t.missing = false
 	t.learn(there[0].Partitions, time.Now())
 	for len(t.slow) < int(t.partitions) {
 		t.slow = append(t.slow, 0)

@@ -20,7 +20,9 @@ import (
 // Nothing is asked while replies come in. A server that died is a member until its
 // session ends.
 type presence struct {
-	client *kgo.Client
+	client     *kgo.Client
+	life       context.Context //nolint:containedctx // of the client, for what it asks
+	background *background
 
 	mu       sync.Mutex
 	services map[string]*served
@@ -30,9 +32,10 @@ type served struct {
 	replied atomic.Int64 // when a reply came last, in ns since 1970
 	budget  budget
 
-	mu    sync.Mutex
-	until time.Time // for as long as what is known holds
-	none  bool
+	mu     sync.Mutex
+	until  time.Time // for as long as what is known holds
+	none   bool
+	asking chan struct{} // closed when the answer is there; nil while nobody asks
 }
 
 const (
@@ -60,25 +63,56 @@ func (s *served) heard() { s.replied.Store(time.Now().UnixNano()) }
 // certain reports whether it is known, without a question, that a service has servers.
 func (s *served) certain() bool { return time.Now().UnixNano()-s.replied.Load() < int64(servedFor) }
 
-// nobody reports whether it is known that a service has no servers.
+// nobody reports whether it is known that a service has no servers. One call asks, and the
+// others wait for that, each for as long as it has.
 func (p *presence) nobody(ctx context.Context, service string) bool {
 	s := p.of(service)
-	now := time.Now()
 	if s.certain() {
 		return false
 	}
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if now.Before(s.until) {
+	if time.Now().Before(s.until) {
+		defer s.mu.Unlock()
 		return s.none
 	}
-	bounded, cancel := context.WithTimeout(ctx, presenceTimeout)
+	asking := s.asking
+	if asking == nil {
+		asking = make(chan struct{})
+		s.asking = asking
+		p.background.run(func() { p.ask(s, service, asking) }) //nolint:contextcheck // others wait for it, too
+	}
+	s.mu.Unlock()
+	select {
+	case <-asking:
+	case <-ctx.Done():
+		return false
+	case <-p.life.Done():
+		return false
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.none
+}
+
+// ask finds out whether a service has servers. It does not end with the call that asks
+// first, since others wait for the answer, too.
+func (p *presence) ask(s *served, service string, asking chan struct{}) {
+	ctx, cancel := context.WithTimeout(p.life, presenceTimeout)
 	defer cancel()
-	s.none = p.empty(bounded, service)
-	if s.until = time.Now().Add(servedFor); s.none {
+	answer := make(chan bool, 1)
+	p.background.run(func() { answer <- p.empty(ctx, service) }) // it does not look at ctx while a connection is made
+	none := false
+	select {
+	case none = <-answer:
+	case <-ctx.Done():
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.none, s.asking = none, nil
+	if s.until = time.Now().Add(servedFor); none {
 		s.until = time.Now().Add(refusedFor)
 	}
-	return s.none
+	close(asking)
 }
 
 // empty asks for the service's group, and reports whether it has no members for sure.

@@ -33,6 +33,7 @@ type replier struct {
 type replyTopic struct {
 	partitions int32 // 0 if it is not there
 	until      time.Time
+	asked      time.Time
 }
 
 const (
@@ -120,14 +121,14 @@ func (r *replier) allowed(ctx context.Context, q request) bool {
 	return false
 }
 
-// partitions is how many a topic has, 0 if it is not there. One that had fewer than is
-// wanted is looked at again.
+// partitions is how many a topic has, 0 if it is not there. One that had too few for what
+// is wanted may have grown since: it is looked at again, once a second.
 func (r *replier) partitions(ctx context.Context, topic string, wanted int32) int32 {
 	now := time.Now()
 	r.mu.Lock()
 	t, known := r.topics[topic]
 	r.mu.Unlock()
-	if known && now.Before(t.until) {
+	if known && now.Before(t.until) && (wanted < t.partitions || now.Before(t.asked.Add(topicMissing))) {
 		return t.partitions
 	}
 	bounded, cancel := context.WithTimeout(ctx, askTimeout)
@@ -135,15 +136,13 @@ func (r *replier) partitions(ctx context.Context, topic string, wanted int32) in
 	there, err := kafka.Topics(bounded, r.client, "rpc server", topic)
 	switch {
 	case err == nil && len(there) == 1:
-		t = replyTopic{there[0].Partitions, now.Add(topicKnown)}
-		if t.partitions <= wanted { // it may have grown a moment ago
-			t.until = now.Add(topicMissing)
-		}
+		t = replyTopic{partitions: there[0].Partitions, until: now.Add(topicKnown)}
 	case known && !isMissing(err): // nobody answers: it is as it was
 		t.until = now.Add(topicMissing)
 	default:
 		t = replyTopic{until: now.Add(topicMissing)}
 	}
+	t.asked = now
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if len(r.topics) >= mostTopics {
