@@ -116,7 +116,7 @@ func (c *Client) again(ctx context.Context, service string, safe bool, r, reply 
 		select {
 		case <-ctx.Done():
 			return nil, e
-		case <-c.life.Done():
+		case <-c.over:
 			return nil, e
 		case <-time.After(wait):
 		}
@@ -142,7 +142,7 @@ func (c *Client) once(ctx context.Context, service string, attempt int, request 
 	}
 	at, err := c.inbox.await(ctx)
 	if err != nil {
-		return nil, before(ctx, notReady, method, err)
+		return nil, c.notYet(ctx, method, err)
 	}
 	if err := c.findServer(ctx, service, request.Topic, method); err != nil {
 		return nil, err
@@ -201,6 +201,14 @@ func (c *Client) giveUp(call *call, cause error, expired bool, deadline time.Tim
 	}
 }
 
+// notYet is the error of a call that ended before the client had what it takes to send it.
+func (c *Client) notYet(ctx context.Context, method string, cause error) *Error {
+	if c.closed.Load() {
+		return clientClosed.error(method, duplex.ErrClosed)
+	}
+	return before(ctx, notReady, method, cause)
+}
+
 // before is the error of a call that ended before anything was sent.
 func before(ctx context.Context, o *Outcome, method string, cause error) *Error {
 	if ctx.Err() != nil && !byDeadline(ctx) {
@@ -222,7 +230,7 @@ func (c *Client) findServer(ctx context.Context, service, topic, method string) 
 		missing := errors.Is(err, duplex.ErrUnknownTopic)
 		switch {
 		case err != nil && !missing:
-			return before(ctx, notReady, method, err)
+			return c.notYet(ctx, method, err)
 		case !missing && !c.presence.nobody(ctx, service):
 			return nil
 		case !c.cfg.WaitForServer:
@@ -231,7 +239,7 @@ func (c *Client) findServer(ctx context.Context, service, topic, method string) 
 		select {
 		case <-ctx.Done():
 			return before(ctx, nobodyServes, method, context.Cause(ctx))
-		case <-c.life.Done():
+		case <-c.over:
 			return clientClosed.error(method, duplex.ErrClosed)
 		case <-time.After(backoff.Exponential(try, retryMin, retryMax/2)):
 		}

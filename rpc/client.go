@@ -126,6 +126,7 @@ type Client struct {
 
 	background background
 	closed     atomic.Bool
+	over       chan struct{} // closed when closed is set
 }
 
 // clientCounts are in Status.
@@ -154,6 +155,7 @@ func NewClient(cfg ClientConfig) (*Client, error) {
 		return nil, &duplex.Error{Op: "rpc: preparing telemetry", Err: err}
 	}
 	c.life, c.end = context.WithCancel(context.Background())
+	c.over = make(chan struct{})
 	c.pending.most = cfg.MaxPending
 	c.outbox = newOutbox(c.life, client, &c.pending, &c.background)
 	c.inbox.owner, c.inbox.open = c, make(chan struct{})
@@ -180,6 +182,7 @@ func (c *Client) Ready(ctx context.Context) error {
 func (c *Client) Close() error {
 	c.closing.Do(func() {
 		c.closed.Store(true)
+		close(c.over)
 		for _, call := range c.pending.all() {
 			call.end(result{err: closedMeanwhile.error(call.method, nil)})
 		}

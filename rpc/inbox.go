@@ -11,6 +11,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 	"go.uber.org/zap"
 
+	"github.com/duplex-go/duplex"
 	"github.com/duplex-go/duplex/internal/backoff"
 	"github.com/duplex-go/duplex/internal/kafka"
 )
@@ -60,6 +61,8 @@ func (i *inbox) await(ctx context.Context) (address, error) {
 		case <-open:
 		case <-ctx.Done():
 			return address{}, errors.Join(context.Cause(ctx), lastly)
+		case <-i.owner.over:
+			return address{}, duplex.ErrClosed
 		}
 	}
 }
