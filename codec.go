@@ -81,8 +81,16 @@ func (c builtin) Decode(r *kgo.Record, v any) error {
 		if !utf8.Valid(r.Value) {
 			return fmt.Errorf("value of %d bytes is not UTF-8", len(r.Value))
 		}
+		if s, is := v.(*string); is && s != nil {
+			*s = string(r.Value)
+			return nil
+		}
 		return setKind(v, reflect.String, string(r.Value))
 	case Bytes:
+		if b, is := v.(*[]byte); is && b != nil {
+			*b = r.Value
+			return nil
+		}
 		return setKind(v, reflect.Slice, r.Value)
 	default:
 		return decodeJSON(r.Value, v)
@@ -145,13 +153,17 @@ func setKind(v any, kind reflect.Kind, value any) error {
 	return nil
 }
 
-// target gives what a codec should decode into so that *v, which may be of a
-// pointer type, ends up filled: always a non-nil pointer to a non-pointer.
-func target[T any](v *T) (into any, done func()) {
-	t := reflect.TypeFor[T]()
+// decodeInto has a codec fill *v, which may be of a pointer type: what it gets is always a
+// non-nil pointer to a non-pointer.
+func decodeInto[T any](c Codec, r *kgo.Record, v *T) error {
+	t := reflect.TypeOf(v).Elem()
 	if t.Kind() != reflect.Pointer {
-		return v, func() {}
+		return c.Decode(r, v)
 	}
 	fresh := reflect.New(t.Elem())
-	return fresh.Interface(), func() { reflect.ValueOf(v).Elem().Set(fresh) }
+	if err := c.Decode(r, fresh.Interface()); err != nil {
+		return err
+	}
+	reflect.ValueOf(v).Elem().Set(fresh)
+	return nil
 }

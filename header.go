@@ -53,6 +53,16 @@ func SetHeader(r *kgo.Record, name, value string) {
 
 // AddHeader adds one more value of the named header at the end.
 func AddHeader(r *kgo.Record, name, value string) {
+	if len(r.Headers) == 0 { // such as a content type: one allocation for both
+		first := new(struct {
+			headers [1]kgo.RecordHeader
+			value   [32]byte
+		})
+		room := first.value[:0:min(len(value), len(first.value))] // no space behind it
+		first.headers[0] = kgo.RecordHeader{Key: name, Value: append(room, value...)}
+		r.Headers = first.headers[:]
+		return
+	}
 	// Clipped: the space behind the slice may be another record's too.
 	r.Headers = append(slices.Clip(r.Headers), kgo.RecordHeader{Key: name, Value: []byte(value)})
 }

@@ -60,15 +60,13 @@ func (t Topic[T]) Record(v T) (*kgo.Record, error) {
 // when the codec refuses the bytes.
 func (t Topic[T]) Value(r *kgo.Record) (T, error) {
 	var v T
-	into, unwrap := target(&v)
-	if err := t.codec().Decode(r, into); err != nil {
+	if err := decodeInto(t.codec(), r, &v); err != nil {
 		var zero T
 		return zero, &Error{
 			Op:    fmt.Sprintf("duplex: decoding %s/%d offset %d into %T", r.Topic, r.Partition, r.Offset, zero),
 			Codes: []Code{ErrUndecodable}, Err: err,
 		}
 	}
-	unwrap()
 	return v, nil
 }
 

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -15,32 +16,62 @@ import (
 	"github.com/duplex-go/duplex/internal/failure"
 )
 
-// answer is what a server has to send for a request that it has served.
+// answer is what a server has to send for a request that it has served. It is the context
+// of the request's record, too: where the handler leaves it for the policy, which
+// publishes it.
 type answer struct {
+	context.Context //nolint:containedctx // a record has one
+
+	server            *Server
 	request           request
 	record            *kgo.Record // nil with an error
 	err               error
 	trace             []kgo.RecordHeader // of the server's span
 	until             time.Time
 	got, began, ended time.Time
+
+	hop     failure.Hop
+	reply   kgo.Record
+	headers [usualHeaders]kgo.RecordHeader
+	values  [usualBytes]byte
+	sending sending
 }
 
-// answered is the context of a record that has an answer: where the handler leaves it
-// for the policy, which publishes it.
-type answered struct {
-	context.Context //nolint:containedctx // a record has one
-	answer          *answer
+// An answer is more than a kilobyte, which is used again for another request once the
+// reply is acknowledged.
+//
+//nolint:gochecknoglobals // it holds nothing that anybody has
+var spare sync.Pool
+
+func newAnswer(s *Server) *answer {
+	a, _ := spare.Get().(*answer)
+	if a == nil {
+		a = new(answer)
+		a.hop.Publish, a.hop.Released, a.sending.promise = a.send, a.release, a.tried
+	}
+	a.Context, a.server = context.Background(), s
+	return a
 }
 
-// reply is the record to send.
-func (a *answer) reply(server string) *kgo.Record {
+// release gives the room back: nobody may have the reply any more.
+func (a *answer) release() {
+	if a.sending.kept {
+		return
+	}
+	publish, released, promise := a.hop.Publish, a.hop.Released, a.sending.promise
+	*a = answer{}
+	a.hop.Publish, a.hop.Released, a.sending.promise = publish, released, promise
+	spare.Put(a)
+}
+
+// write makes the record to send.
+func (a *answer) write(r *kgo.Record, w writer) {
 	q := a.request
-	w := writer{headers: make([]kgo.RecordHeader, 0, 8), buffer: make([]byte, 0, 160)}
-	r := &kgo.Record{Topic: q.replyTopic, Partition: q.partition}
+	*r = kgo.Record{Topic: q.replyTopic, Partition: q.partition}
 	w.bytes(HeaderCorrelationID, q.correlationID)
 	w.text(HeaderVersion, version)
 	w.text(HeaderKind, kindReply)
-	w.text(HeaderServer, server)
+	w.text(HeaderServer, a.server.name)
 	n := len(w.buffer)
 	for i, at := range []time.Time{a.got, a.began, a.ended} {
 		if i > 0 {
@@ -65,7 +96,6 @@ func (a *answer) reply(server string) *kgo.Record {
 		}
 	}
 	r.Headers = w.headers
-	return r
 }
 
 // error writes the headers of an error, and gives the body: Connect's JSON, in which a
@@ -146,17 +176,15 @@ func (answers) Answers(string) bool { return true }
 
 // Finished implements failure.Chain.
 func (c answers) Finished(r *kgo.Record) *failure.Hop {
-	of, ok := r.Context.(answered)
+	a, ok := r.Context.(*answer)
 	if !ok {
 		return c.Chain.Finished(r)
 	}
 	r.Context = nil
-	a := of.answer
 	if a.err != nil {
 		c.server.counts.errors.Add(1)
 	}
-	reply := a.reply(c.server.name)
-	return &failure.Hop{Record: reply, Kind: failure.HopOutcome, Publish: func(done func(error)) {
-		c.server.replier.Load().send(reply, a, done)
-	}}
+	a.write(&a.reply, writer{headers: a.headers[:0], buffer: a.values[:0]})
+	a.hop.Record, a.hop.Kind = &a.reply, failure.HopOutcome
+	return &a.hop
 }

@@ -32,23 +32,42 @@ func Call[Req, Resp any](ctx context.Context, c *Client, m Method[Req, Resp], re
 		ctx, cancel = context.WithDeadline(ctx, deadline)
 		defer cancel()
 	}
-	ctx, end := c.telemetry.Start(ctx, m.name())
-	call := wrap(func(ctx context.Context, r *kgo.Record) (*kgo.Record, error) {
-		return c.call(ctx, m.Service, m.Safe, r)
-	}, c.cfg.Interceptors)
-	reply, err := call(NewContext(ctx, Info{Method: m.name(), Deadline: deadline, Caller: c.name}), r)
-	resp, err := response(c, m, reply, err)
+	to := c.callee(m.Service, m.name(), m.Safe)
+	ctx, end := c.telemetry.Start(ctx, to.method)
+	reply, err := c.intercepted(ctx, to, deadline, r)
+	resp, err := response[Resp](c, to.method, m.codec(), reply, err)
 	end(string(CodeOf(err)), err)
 	return resp, err
 }
 
-// response is what a call returns.
-func response[Req, Resp any](c *Client, m Method[Req, Resp], reply *kgo.Record, err error) (resp Resp, _ error) {
-	if err != nil {
-		return resp, c.ended(asError(m.name(), err))
+// callee is what a call goes to.
+type callee struct {
+	service string
+	method  string // "service/Name"
+	safe    bool
+	served  *served // what is known of the service
+}
+
+func (c *Client) callee(service, method string, safe bool) callee {
+	return callee{service, method, safe, c.presence.of(service)}
+}
+
+// intercepted makes a call through the interceptors.
+func (c *Client) intercepted(ctx context.Context, to callee, deadline time.Time, r *kgo.Record) (*kgo.Record, error) {
+	if len(c.cfg.Interceptors) == 0 {
+		return c.call(ctx, to, r)
 	}
-	if resp, err = (duplex.Topic[Resp]{Codec: m.codec()}).Value(reply); err != nil {
-		return resp, c.ended(badReply.error(m.name(), err))
+	call := wrap(func(ctx context.Context, r *kgo.Record) (*kgo.Record, error) { return c.call(ctx, to, r) }, c.cfg.Interceptors)
+	return call(NewContext(ctx, Info{Method: to.method, Deadline: deadline, Caller: c.name}), r)
+}
+
+// response is what a call returns.
+func response[Resp any](c *Client, method string, codec duplex.Codec, reply *kgo.Record, err error) (resp Resp, _ error) {
+	if err != nil {
+		return resp, c.ended(asError(method, err))
+	}
+	if resp, err = (duplex.Topic[Resp]{Codec: codec}).Value(reply); err != nil {
+		return resp, c.ended(badReply.error(method, err))
 	}
 	c.counts.answered.Add(1)
 	return resp, nil
@@ -88,25 +107,25 @@ func OneWay[Req, Resp any](ctx context.Context, c *Client, m Method[Req, Resp], 
 }
 
 // call makes a call, again where that does no harm.
-func (c *Client) call(ctx context.Context, service string, safe bool, r *kgo.Record) (*kgo.Record, error) {
+func (c *Client) call(ctx context.Context, to callee, r *kgo.Record) (*kgo.Record, error) {
 	c.counts.calls.Add(1)
-	reply, e := c.once(ctx, service, 0, r)
-	return c.again(ctx, service, safe, r, reply, e)
+	reply, e := c.once(ctx, to, 0, r)
+	if e == nil {
+		return reply, nil
+	}
+	return c.again(ctx, to, r, e)
 }
 
-// again makes further attempts at a call, the first of which ended with reply or e, where
-// that does no harm. What it ends with says never only if that is true of all attempts.
-func (c *Client) again(ctx context.Context, service string, safe bool, r, reply *kgo.Record, e *Error) (*kgo.Record, error) {
+// again makes further attempts at a call, the first of which ended with e, where that does
+// no harm. What it ends with says never only if that is true of all attempts.
+func (c *Client) again(ctx context.Context, to callee, r *kgo.Record, e *Error) (*kgo.Record, error) {
 	begun := false
 	for attempt := 0; ; attempt++ {
-		if e == nil {
-			return reply, nil
-		}
 		if begun && e.Executed == Never {
 			e.Executed = Maybe // in an attempt before this one
 		}
 		begun = begun || e.Executed != Never
-		if attempt+1 >= mostAttempts || !retryable(e, safe) || !c.presence.of(service).budget.failed() || ctx.Err() != nil {
+		if attempt+1 >= mostAttempts || !retryable(e, to.safe) || !to.served.budget.failed() || ctx.Err() != nil {
 			return nil, e
 		}
 		wait := max(e.RetryAfter, backoff.Exponential(attempt+1, retryMin, retryMax))
@@ -122,7 +141,11 @@ func (c *Client) again(ctx context.Context, service string, safe bool, r, reply 
 		}
 		c.counts.retried.Add(1)
 		before := e.Executed
-		if reply, e = c.once(ctx, service, attempt+1, r); e != nil && e.Executed == Never {
+		var reply *kgo.Record
+		if reply, e = c.once(ctx, to, attempt+1, r); e == nil {
+			return reply, nil
+		}
+		if e.Executed == Never {
 			e.Executed = before
 		}
 	}
@@ -132,54 +155,61 @@ func (c *Client) again(ctx context.Context, service string, safe bool, r, reply 
 func (e *Error) is(o *Outcome) bool { return !e.Remote && e.outcome == o }
 
 // once makes one attempt at a call.
-func (c *Client) once(ctx context.Context, service string, attempt int, request *kgo.Record) (*kgo.Record, *Error) {
-	method := FromContext(ctx).Method
+func (c *Client) once(ctx context.Context, to callee, attempt int, request *kgo.Record) (*kgo.Record, *Error) {
 	if c.closed.Load() {
-		return nil, clientClosed.error(method, duplex.ErrClosed)
+		return nil, clientClosed.error(to.method, duplex.ErrClosed)
 	}
 	if ctx.Err() != nil {
-		return nil, before(ctx, expiredBefore, method, context.Cause(ctx))
+		return nil, before(ctx, expiredBefore, to.method, context.Cause(ctx))
 	}
 	at, err := c.inbox.await(ctx)
 	if err != nil {
-		return nil, c.notYet(ctx, method, err)
+		return nil, c.notYet(ctx, to.method, err)
 	}
-	if err := c.findServer(ctx, service, request.Topic, method); err != nil {
+	if err := c.findServer(ctx, to, request.Topic); err != nil {
 		return nil, err
 	}
-	ended := make(chan result, 1)
-	call, e := c.begin(ctx, at, attempt, request, func(res result) { ended <- res })
-	if e != nil {
+	ended, _ := c.waits.Get().(waiting)
+	if ended == nil {
+		ended = make(waiting, 1)
+	}
+	deadline, _ := ctx.Deadline()
+	call := &call{method: to.method, to: ended}
+	if e := c.begin(ctx, call, at, attempt, deadline, request); e != nil {
 		return nil, e
 	}
 	select {
 	case res := <-ended:
-		return c.finish(service, method, res)
+		c.waits.Put(ended)
+		return c.finish(to, res)
 	case <-ctx.Done():
 	}
-	deadline, _ := ctx.Deadline()
 	if e := c.giveUp(call, context.Cause(ctx), byDeadline(ctx), deadline); e != nil {
+		c.waits.Put(ended) // whoever took the call out ends it, and that is us
 		return nil, e
 	}
-	return c.finish(service, method, <-ended)
+	return c.finish(to, <-ended)
 }
 
-// begin sends the request of an attempt. end is called once, with what came of it, unless
-// it is given up before.
-func (c *Client) begin(ctx context.Context, at address, attempt int, request *kgo.Record, end func(result)) (*call, *Error) {
-	n, method := newNumber(), FromContext(ctx).Method
-	if ctx.Err() != nil {
-		return nil, before(ctx, expiredBefore, method, context.Cause(ctx))
+// begin sends the request of an attempt. The call ends once, unless it is given up before.
+func (c *Client) begin(ctx context.Context, call *call, at address, attempt int, deadline time.Time, request *kgo.Record) *Error {
+	left := time.Until(deadline)
+	switch {
+	case ctx.Err() != nil:
+		return before(ctx, expiredBefore, call.method, context.Cause(ctx))
+	case left <= 0:
+		return expiredBefore.error(call.method, context.DeadlineExceeded)
 	}
-	call := &call{number: n, method: method, record: c.request(ctx, at, n, attempt, request), end: end}
+	call.number = c.numbers.next()
+	call.request = c.request(ctx, call, at, attempt, deadline, left, request)
 	if !c.pending.add(call) {
-		return nil, tooManyPending.error(method, nil)
+		return tooManyPending.error(call.method, nil)
 	}
-	if c.closed.Load() && c.pending.take(n, false) != nil { // Close has looked already
-		return nil, clientClosed.error(method, duplex.ErrClosed)
+	if c.closed.Load() && c.pending.take(call.number, false) != nil { // Close has looked already
+		return clientClosed.error(call.method, duplex.ErrClosed)
 	}
 	c.outbox.send(call)
-	return call, nil
+	return nil
 }
 
 // giveUp ends a call for the given cause, because it expired or its caller does not want it;
@@ -224,52 +254,52 @@ func byDeadline(ctx context.Context) bool {
 }
 
 // findServer reports why a call to a service is not sent at all.
-func (c *Client) findServer(ctx context.Context, service, topic, method string) *Error {
+func (c *Client) findServer(ctx context.Context, to callee, topic string) *Error {
 	for try := 1; ; try++ {
 		err := c.outbox.know(ctx, topic)
 		missing := errors.Is(err, duplex.ErrUnknownTopic)
 		switch {
 		case err != nil && !missing:
-			return c.notYet(ctx, method, err)
-		case !missing && !c.presence.nobody(ctx, service):
+			return c.notYet(ctx, to.method, err)
+		case !missing && !c.presence.nobody(ctx, to.service, to.served):
 			return nil
 		case !c.cfg.WaitForServer:
-			return nobodyServes.error(method, err)
+			return nobodyServes.error(to.method, err)
 		}
 		select {
 		case <-ctx.Done():
-			return before(ctx, nobodyServes, method, context.Cause(ctx))
+			return before(ctx, nobodyServes, to.method, context.Cause(ctx))
 		case <-c.over:
-			return clientClosed.error(method, duplex.ErrClosed)
+			return clientClosed.error(to.method, duplex.ErrClosed)
 		case <-time.After(backoff.Exponential(try, retryMin, retryMax/2)):
 		}
 	}
 }
 
-// request is the record of one attempt.
-func (c *Client) request(ctx context.Context, at address, n number, attempt int, of *kgo.Record) *kgo.Record {
-	deadline, _ := ctx.Deadline()
-	w := writer{headers: make([]kgo.RecordHeader, 0, len(of.Headers)+10), buffer: make([]byte, 0, 192)}
+// request makes the record of one attempt.
+func (c *Client) request(ctx context.Context, call *call, at address, attempt int, deadline time.Time, left time.Duration, of *kgo.Record) *outgoing {
+	out := newOutgoing()
+	w := writer{headers: out.headers[:0], buffer: out.values[:0]}
 	for _, h := range of.Headers {
 		if !reserved(h.Key) {
 			w.headers = append(w.headers, h)
 		}
 	}
-	w.bytes(HeaderCorrelationID, c.identity.of(n))
+	w.correlationID(c.identity, call.number)
 	w.text(HeaderReplyTopic, at.topic)
 	w.int32(HeaderReplyPartition, at.partition)
 	w.text(HeaderVersion, version)
 	w.text(HeaderKind, kindRequest)
-	w.text(HeaderMethod, FromContext(ctx).Method)
+	w.text(HeaderMethod, call.method)
 	w.decimal(HeaderDeadline, deadline.UnixMilli())
-	w.decimal(HeaderTimeout, min(max(time.Until(deadline), time.Millisecond), maxTimeout).Milliseconds())
+	w.decimal(HeaderTimeout, min(max(left, time.Millisecond), maxTimeout).Milliseconds())
 	if attempt > 0 {
 		w.decimal(HeaderAttempt, int64(attempt))
 	}
 	w.text(HeaderCaller, c.name)
-	r := &kgo.Record{Topic: of.Topic, Key: of.Key, Value: of.Value, Headers: w.headers}
-	c.telemetry.Inject(ctx, r)
-	return r
+	out.record = kgo.Record{Topic: of.Topic, Key: of.Key, Value: of.Value, Headers: w.headers}
+	c.telemetry.Inject(ctx, &out.record)
+	return out
 }
 
 // reserved reports whether a header is not for users to set.
@@ -278,18 +308,18 @@ func reserved(name string) bool {
 }
 
 // finish is what a call ends with that was answered, or could not be.
-func (c *Client) finish(service, method string, res result) (*kgo.Record, *Error) {
+func (c *Client) finish(to callee, res result) (*kgo.Record, *Error) {
 	if res.err != nil {
 		return nil, res.err
 	}
-	c.presence.of(service).heard()
-	p := parseReply(res.reply)
+	to.served.heard()
+	p := parseReply(res.reply, &c.words)
 	if p.code == "" {
-		c.presence.of(service).budget.succeeded()
+		to.served.budget.succeeded()
 		return res.reply, nil
 	}
 	e := &Error{
-		Method: method, Code: p.code, Message: p.message, Executed: p.executed, Remote: true, Server: p.server, RetryAfter: p.retryAfter,
+		Method: to.method, Code: p.code, Message: p.message, Executed: p.executed, Remote: true, Server: p.server, RetryAfter: p.retryAfter,
 		Details: details(res.reply.Value),
 	}
 	for _, h := range res.reply.Headers {

@@ -1,8 +1,10 @@
 package rpc
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"hash/maphash"
 	"sync"
 	"time"
 
@@ -34,7 +36,7 @@ func (c *Client) cancel(call *call, deadline time.Time) {
 		return
 	}
 	w := writer{}
-	w.bytes(HeaderCorrelationID, c.identity.of(call.number))
+	w.correlationID(c.identity, call.number)
 	w.text(HeaderVersion, version)
 	w.text(HeaderKind, kindCancel)
 	c.client.TryProduce(c.life, &kgo.Record{Topic: cancelTopicOf(call.topic), Partition: call.partition, Headers: w.headers}, nil)
@@ -66,36 +68,43 @@ func (r *rate) allow(now time.Time) bool {
 // their turn came.
 type cancels struct {
 	server *Server
+	seed   maphash.Seed
 
 	mu      sync.Mutex
-	running map[string]*callContext // by correlation ID
+	running map[uint64]*callContext // by hashes of correlation IDs: see enter
 	// early were cancelled before they came up; before are those from earlier.
 	early, before map[string]bool
 }
+
+func newCancels(s *Server) *cancels { return &cancels{server: s, seed: maphash.MakeSeed()} }
 
 // errCancelled is the cause of a handler's context when its caller has given up.
 var errCancelled = errors.New("the caller has given up")
 
 // enter registers a call that is about to run. It reports false if it was cancelled
 // already.
+//
+// Where two have the same hash only the later one can be cancelled, which is a kindness
+// anyway.
 func (c *cancels) enter(id []byte, call *callContext) bool {
+	call.id, call.hash = id, maphash.Bytes(c.seed, id)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.early[string(id)] || c.before[string(id)] {
 		return false
 	}
 	if c.running == nil {
-		c.running = map[string]*callContext{}
+		c.running = map[uint64]*callContext{}
 	}
-	c.running[string(id)] = call
+	c.running[call.hash] = call
 	return true
 }
 
 // leave is called when a handler has returned.
-func (c *cancels) leave(id []byte, call *callContext) {
+func (c *cancels) leave(call *callContext) {
 	c.mu.Lock()
-	if c.running[string(id)] == call {
-		delete(c.running, string(id))
+	if c.running[call.hash] == call {
+		delete(c.running, call.hash)
 	}
 	c.mu.Unlock()
 	call.end()
@@ -111,7 +120,7 @@ func (c *cancels) arrived(r *kgo.Record) {
 	c.server.counts.cancelled.Add(1)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if call := c.running[string(id)]; call != nil {
+	if call := c.running[maphash.Bytes(c.seed, id)]; call != nil && bytes.Equal(call.id, id) {
 		call.giveUp()
 		return
 	}

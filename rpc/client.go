@@ -108,6 +108,9 @@ type Client struct {
 	name      string // "service/instance"
 	log       *zap.Logger
 	identity  identity
+	numbers   numbers
+	words     words
+	waits     sync.Pool // of waiting: one is used again when its call has ended
 	client    *kgo.Client
 	pending   pending
 	outbox    *outbox
@@ -161,7 +164,7 @@ func NewClient(cfg ClientConfig) (*Client, error) {
 	c.inbox.owner, c.inbox.open = c, make(chan struct{})
 	c.claims.owner = c
 	c.cancels.most = mostCancels
-	c.presence.client, c.presence.life, c.presence.background, c.presence.services = client, c.life, &c.background, map[string]*served{}
+	c.presence.client, c.presence.life, c.presence.background = client, c.life, &c.background
 	c.loops.Go(func() { c.inbox.run(c.life) })
 	c.loops.Go(func() { c.claims.run(c.life) })
 	return c, nil
@@ -184,7 +187,7 @@ func (c *Client) Close() error {
 		c.closed.Store(true)
 		close(c.over)
 		for _, call := range c.pending.all() {
-			call.end(result{err: closedMeanwhile.error(call.method, nil)})
+			call.to.end(result{err: closedMeanwhile.error(call.method, nil)})
 		}
 		if err := c.claims.again(c.life, true); err != nil {
 			c.log.Info("the partition of the reply topic is not given back, its claim ends by itself", zap.Error(err))
@@ -195,7 +198,7 @@ func (c *Client) Close() error {
 		c.client.Close()
 		c.background.wait()
 		for _, call := range c.pending.all() { // that came in between
-			call.end(result{err: closedMeanwhile.error(call.method, nil)})
+			call.to.end(result{err: closedMeanwhile.error(call.method, nil)})
 		}
 	})
 	return nil

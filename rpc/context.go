@@ -14,6 +14,8 @@ type callContext struct {
 	parent   context.Context
 	info     Info
 	deadline time.Time
+	id       []byte // the correlation ID, and its hash
+	hash     uint64
 
 	mu        sync.Mutex
 	inner     context.Context //nolint:containedctx // the same, once it is made

@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"hash/fnv"
+	"sync"
 )
 
 // A correlation ID is "instance.boot.number": 8 characters for the client instance, 6
@@ -42,14 +43,29 @@ func newIdentity(instance string) identity {
 // random fills b with bytes that nobody can guess.
 func random(b []byte) { _, _ = rand.Read(b) } // it never fails: crypto/rand
 
-func newNumber() (n number) {
-	random(n[:])
-	return n
+// numbers makes numbers, many at once: each time the system is asked for random bytes
+// costs more than they do.
+type numbers struct {
+	mu   sync.Mutex
+	made [64]number
+	left int
 }
 
-// of is the correlation ID of a number.
-func (id identity) of(n number) []byte {
-	b := make([]byte, 0, correlationSize)
+func (ns *numbers) next() number {
+	ns.mu.Lock()
+	defer ns.mu.Unlock()
+	if ns.left == 0 {
+		for i := range ns.made {
+			random(ns.made[i][:])
+		}
+		ns.left = len(ns.made)
+	}
+	ns.left--
+	return ns.made[ns.left]
+}
+
+// append appends the correlation ID of a number to b.
+func (id identity) append(b []byte, n number) []byte {
 	return base64.RawURLEncoding.AppendEncode(append(b, id.prefix...), n[:])
 }
 

@@ -42,10 +42,10 @@ func upTo(bucket int) time.Duration {
 	return time.Duration(math.Ldexp(1+float64(within+1)/perOctave, octave)) * time.Microsecond
 }
 
-func (d *durations) add(took time.Duration) {
+func (d *durations) add(took time.Duration, now time.Time) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.tried = time.Now()
+	d.tried = now
 	d.buckets[bucketOf(took)]++
 	d.n++
 	if d.n >= window {

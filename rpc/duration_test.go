@@ -35,14 +35,14 @@ func TestMostCallsEndWithinTheirP95(t *testing.T) {
 	}
 	require.False(t, d.tooLong(0), "nothing is known")
 	for range 5000 {
-		d.add(took(10))
+		d.add(took(10), time.Now())
 	}
 	want := 10 * math.Exp(1.645) * float64(time.Millisecond)
 	require.InEpsilon(t, want, float64(d.p95), 0.3)
 	require.True(t, d.tooLong(d.p95/2))
 	require.False(t, d.tooLong(2*d.p95))
 	for range 5000 {
-		d.add(took(1))
+		d.add(took(1), time.Now())
 	}
 	require.InEpsilon(t, want/10, float64(d.p95), 0.3, "it forgets")
 }

@@ -144,8 +144,8 @@ type reply struct {
 
 // parseReply reads the headers of a reply. Nothing in it can be so wrong that the call
 // does not end: what is not as it should be counts as not said.
-func parseReply(r *kgo.Record) (p reply) {
-	read := parser{r: r}
+func parseReply(r *kgo.Record, known *words) (p reply) {
+	read := parser{r: r, known: known}
 	status, there := read.text(HeaderStatus, maxWord)
 	p.server, _ = read.text(HeaderServer, maxWord)
 	if !there {
@@ -154,6 +154,7 @@ func parseReply(r *kgo.Record) (p reply) {
 	if p.code = Code(status); !p.code.known() {
 		p.code = Unknown
 	}
+	read.known = nil // the rest is of this reply alone
 	message, _ := read.text(HeaderMessage, 3*maxMessage)
 	p.message = unescaped(message)
 	executed, _ := read.text(HeaderExecuted, maxWord)
@@ -277,6 +278,12 @@ func (w *writer) int32(name string, value int32) {
 	n := len(w.buffer)
 	w.buffer = binary.BigEndian.AppendUint32(w.buffer, uint32(value))
 	w.add(name, n)
+}
+
+func (w *writer) correlationID(of identity, n number) {
+	at := len(w.buffer)
+	w.buffer = of.append(w.buffer, n)
+	w.add(HeaderCorrelationID, at)
 }
 
 func (w *writer) bytes(name string, value []byte) {

@@ -2,7 +2,6 @@ package rpc
 
 import (
 	"bytes"
-	"context"
 	"encoding/hex"
 	"strings"
 	"testing"
@@ -46,11 +45,9 @@ func TestRequestOnTheWire(t *testing.T) {
 	t.Parallel()
 	c := &Client{name: "desk/pod-1", identity: identity{prefix: []byte("aBcDeFgH.123456.")}}
 	deadline := time.Date(2100, 1, 2, 3, 4, 5, 6_000_000, time.UTC)
-	ctx, cancel := context.WithDeadline(NewContext(t.Context(), Info{Method: "fares/Quote"}), deadline)
-	defer cancel()
 	of := record("traceparent", "00-1", "rpc-status", "ok", "kafka_replyTopic", "__consumer_offsets", "lang", "de")
 	of.Value = []byte(`{"a":1}`)
-	r := c.request(ctx, address{"rpc.replies.desk", 259}, number{0, 1, 2, 255}, 2, of)
+	r := &c.request(t.Context(), &call{number: number{0, 1, 2, 255}, method: "fares/Quote"}, address{"rpc.replies.desk", 259}, 2, deadline, time.Until(deadline), of).record
 	left, there := duplex.Header(r, HeaderTimeout)
 	require.True(t, there)
 	require.Equal(t, "86400000", left, "a day at most")
@@ -84,24 +81,26 @@ func TestReplyOnTheWire(t *testing.T) {
 	t.Parallel()
 	at := time.UnixMicro(1_700_000_000_000_001)
 	a := &answer{
+		server:  &Server{name: "fares/pod-9"},
 		request: request{correlationID: []byte{0, 255, 7}, replyTopic: "rpc.replies.desk", partition: 3},
 		record:  record("content-type", "application/json", "rpc-status", "internal", "x", "y"), got: at, began: at.Add(time.Millisecond), ended: at.Add(2 * time.Millisecond),
 	}
 	a.record.Value = []byte("42")
-	r := a.reply("fares/pod-9")
+	r := new(kgo.Record)
+	a.write(r, writer{})
 	require.Equal(t, "rpc.replies.desk", r.Topic)
 	require.Equal(t, int32(3), r.Partition)
 	require.Equal(t, "kafka_correlationId: \x00\xff\x07\nrpc-v: 1\nrpc-kind: reply\nrpc-server: fares/pod-9\n"+
 		"rpc-times: 1700000000000001,1700000000001001,1700000000002001\ncontent-type: application/json\nx: y\n\n42", text(r))
-	require.Equal(t, reply{server: "fares/pod-9"}, parseReply(r))
+	require.Equal(t, reply{server: "fares/pod-9"}, parseReply(r, nil))
 
 	a.err = &Error{Code: NotFound, Message: "no flight “7”\n", Executed: Completed, RetryAfter: 1500 * time.Millisecond, Details: []Detail{{"d", []byte{255}}}}
-	r = a.reply("fares/pod-9")
+	a.write(r, writer{})
 	require.Equal(t, "kafka_correlationId: \x00\xff\x07\nrpc-v: 1\nrpc-kind: reply\nrpc-server: fares/pod-9\n"+
 		"rpc-times: 1700000000000001,1700000000001001,1700000000002001\nrpc-status: not_found\n"+
 		"rpc-message: no%20flight%20%E2%80%9C7%E2%80%9D%0A\nrpc-executed: completed\nrpc-retry-after-ms: 1500\ncontent-type: application/json\n\n"+
 		`{"code":"not_found","message":"no flight “7”\n","details":[{"type":"d","value":"/w"}]}`, text(r))
-	require.Equal(t, reply{code: NotFound, message: "no flight “7”\n", executed: Completed, retryAfter: 1500 * time.Millisecond, server: "fares/pod-9"}, parseReply(r))
+	require.Equal(t, reply{code: NotFound, message: "no flight “7”\n", executed: Completed, retryAfter: 1500 * time.Millisecond, server: "fares/pod-9"}, parseReply(r, nil))
 	require.Equal(t, []Detail{{"d", []byte{255}}}, details(r.Value))
 }
 
@@ -168,7 +167,7 @@ func FuzzHeaders(f *testing.F) {
 		if !q.oneWay() && (len(q.correlationID) == 0 || len(q.correlationID) > maxCorrelationID || q.partition < 0) {
 			t.Fatalf("%+v", q)
 		}
-		p := parseReply(r)
+		p := parseReply(r, nil)
 		if p.code != "" && (!p.code.known() || !p.executed.known()) {
 			t.Fatalf("%+v", p)
 		}
@@ -178,8 +177,8 @@ func FuzzHeaders(f *testing.F) {
 func TestCorrelationIDs(t *testing.T) {
 	t.Parallel()
 	id, again, other := newIdentity("pod-1"), newIdentity("pod-1"), newIdentity("pod-2")
-	n := newNumber()
-	b := id.of(n)
+	n := new(numbers).next()
+	b := id.append(nil, n)
 	require.Len(t, b, correlationSize)
 	for _, c := range b {
 		require.Less(t, c, byte(128))

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -25,10 +26,11 @@ import (
 type inbox struct {
 	owner *Client
 
+	at atomic.Pointer[address] // nil for as long as it is not open
+
 	mu     sync.Mutex
 	open   chan struct{} // closed when address is known
-	at     address
-	lastly error // why it is not open
+	lastly error         // why it is not open
 }
 
 // address is where replies are to go.
@@ -49,14 +51,12 @@ const (
 // await returns where replies are to go, once that is known.
 func (i *inbox) await(ctx context.Context) (address, error) {
 	for {
-		i.mu.Lock()
-		open, at, lastly := i.open, i.at, i.lastly
-		i.mu.Unlock()
-		select {
-		case <-open:
-			return at, nil
-		default:
+		if at := i.at.Load(); at != nil {
+			return *at, nil
 		}
+		i.mu.Lock()
+		open, lastly := i.open, i.lastly
+		i.mu.Unlock()
 		select {
 		case <-open:
 		case <-ctx.Done():
@@ -69,14 +69,10 @@ func (i *inbox) await(ctx context.Context) (address, error) {
 
 // isOpen returns where replies are to go, if that is known.
 func (i *inbox) isOpen() (at address, open bool) {
-	i.mu.Lock()
-	defer i.mu.Unlock()
-	select {
-	case <-i.open:
-		return i.at, true
-	default:
-		return address{}, false
+	if at := i.at.Load(); at != nil {
+		return *at, true
 	}
+	return address{}, false
 }
 
 // run reads until ctx ends.
@@ -110,16 +106,18 @@ func (i *inbox) read(ctx context.Context) error {
 	}
 	defer client.Close()
 	i.mu.Lock()
-	i.at, i.lastly = at, nil
+	i.lastly = nil
+	i.at.Store(&at)
 	close(i.open)
 	i.mu.Unlock()
 	err = i.route(ctx, client)
 	i.mu.Lock()
+	i.at.Store(nil)
 	i.open = make(chan struct{})
 	i.mu.Unlock()
 	if ctx.Err() == nil {
 		for _, c := range i.owner.pending.all() {
-			c.end(result{err: inboxLost.error(c.method, err)})
+			c.to.end(result{err: inboxLost.error(c.method, err)})
 		}
 	}
 	return err
@@ -195,7 +193,7 @@ func (c *Client) arrived(r *kgo.Record) {
 		return
 	}
 	if call := c.pending.take(n, true); call != nil {
-		call.end(result{reply: r})
+		call.to.end(result{reply: r})
 		return
 	}
 	switch ended, replied := c.pending.had(n); {

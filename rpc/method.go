@@ -41,7 +41,7 @@ type Method[Req, Resp any] struct {
 }
 
 // name is the method as requests and errors have it.
-func (m Method[Req, Resp]) name() string { return m.Service + "/" + m.Name }
+func (m Method[Req, Resp]) name() string { return checked.of(m.Service, m.Name).full }
 
 func (m Method[Req, Resp]) codec() duplex.Codec {
 	if m.Codec == nil {
@@ -54,13 +54,7 @@ func (m Method[Req, Resp]) validate() error {
 	if err := m.checkTimeout(); err != nil {
 		return err
 	}
-	if err := checkService(m.Service); err != nil {
-		return err
-	}
-	if m.Name == "" || len(m.Name) > maxWord || strings.ContainsAny(m.Name, "/\x00\n") {
-		return fmt.Errorf("method %q of service %q: a name has 1 to %d characters and no slash", m.Name, m.Service, maxWord)
-	}
-	return nil
+	return checked.of(m.Service, m.Name).wrong
 }
 
 func (m Method[Req, Resp]) checkTimeout() error {
@@ -70,11 +64,18 @@ func (m Method[Req, Resp]) checkTimeout() error {
 	return nil
 }
 
-// names are methods that were found to be right, with the topics of their requests: a
-// declaration is looked at once, and not with each call.
+// names are methods that were looked at already: that is done once, and not with each
+// call.
 type names struct {
 	mu    sync.RWMutex
-	right map[[2]string]string // by service and name
+	known map[[2]string]declared // by service and name
+}
+
+// declared is what a method's names come to.
+type declared struct {
+	full  string // "service/Name"
+	topic string // of its requests
+	wrong error  // what is wrong with them
 }
 
 //nolint:gochecknoglobals // it holds nothing that anybody has
@@ -83,37 +84,45 @@ var checked names
 // mostMethods bounds what is kept: names may be made up.
 const mostMethods = 1024
 
-// topic is where the requests of a method go, unless validate has something against it.
-func (n *names) topic(service, name string, validate func() error) (string, error) {
+// of looks at a method.
+func (n *names) of(service, name string) declared {
+	key := [2]string{service, name}
 	n.mu.RLock()
-	topic, known := n.right[[2]string{service, name}]
+	d, known := n.known[key]
 	n.mu.RUnlock()
 	if known {
-		return topic, nil
+		return d
 	}
-	if err := validate(); err != nil {
-		return "", err
+	d = declared{full: service + "/" + name, topic: RequestTopic(service), wrong: checkMethod(service, name)}
+	if len(d.full) > maxMethod { // made up
+		return d
 	}
-	topic = RequestTopic(service)
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.right == nil || len(n.right) >= mostMethods {
-		n.right = map[[2]string]string{}
+	if n.known == nil || len(n.known) >= mostMethods {
+		n.known = map[[2]string]declared{}
 	}
-	n.right[[2]string{service, name}] = topic
-	return topic, nil
+	n.known[key] = d
+	return d
+}
+
+// checkMethod reports what is wrong with the names of a method.
+func checkMethod(service, name string) error {
+	if err := checkService(service); err != nil {
+		return err
+	}
+	if name == "" || len(name) > maxWord || strings.ContainsAny(name, "/\x00\n") {
+		return fmt.Errorf("method %q of service %q: a name has 1 to %d characters and no slash", name, service, maxWord)
+	}
+	return nil
 }
 
 // encode makes the record of a request.
 func (m Method[Req, Resp]) encode(req Req) (*kgo.Record, *Error) {
-	topic, err := checked.topic(m.Service, m.Name, m.validate)
-	if err == nil {
-		err = m.checkTimeout()
-	}
-	if err != nil {
+	if err := m.validate(); err != nil {
 		return nil, notEncoded.error(m.name(), err)
 	}
-	t := duplex.Topic[Req]{Name: topic, Codec: m.codec(), Key: m.Key}
+	t := duplex.Topic[Req]{Name: checked.of(m.Service, m.Name).topic, Codec: m.codec(), Key: m.Key}
 	r, err := t.Record(req)
 	if err != nil {
 		return nil, notEncoded.error(m.name(), err)

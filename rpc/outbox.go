@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -27,21 +28,21 @@ type outbox struct {
 
 	mu      sync.Mutex
 	waiting []*call
-	flying  *burst // under way, and not given up on; nil without one
-	topics  map[string]*requestsTo
+	flying  *burst               // under way, and not given up on; nil without one
+	topics  sync.Map             // of *requestsTo, by name
 	byKey   kgo.TopicPartitioner // where Java's default partitioner sends keys
 
 	background *background
 }
 
 func newOutbox(life context.Context, client *kgo.Client, calls *pending, beside *background) *outbox {
-	return &outbox{client: client, pending: calls, life: life, background: beside, topics: map[string]*requestsTo{}, byKey: kgo.StickyKeyPartitioner(nil).ForTopic("")}
+	return &outbox{client: client, pending: calls, life: life, background: beside, byKey: kgo.StickyKeyPartitioner(nil).ForTopic("")}
 }
 
 // requestsTo is what is known of a topic of requests.
 type requestsTo struct {
+	known      atomic.Int64 // when it was asked for last, in ns since 1970
 	partitions int32
-	known      time.Time
 	asking     bool // somebody finds out what it is now
 	missing    bool // it was deleted, as far as is known
 	// grown is how many there are, and grownAt since when that is known, where it is more
@@ -95,7 +96,9 @@ type burst struct {
 	calls []*call
 	began time.Time
 	left  atomic.Int32
-	timer *time.Timer // gives up on it; under the outbox's mutex, and nil for as long as nothing waits
+	// turned is where those without keys go, by topic.
+	turned map[*requestsTo]int32
+	timer  *time.Timer // gives up on it; under the outbox's mutex, and nil for as long as nothing waits
 }
 
 // next takes what is to go now; nil if nothing is. The mutex is held.
@@ -142,20 +145,14 @@ func (o *outbox) launch(b *burst) {
 		return
 	}
 	b.left.Store(int32(len(sent)))
-	o.address(sent)
+	o.address(b)
 	for _, c := range sent {
-		r := c.record
-		c.topic, c.partition = r.Topic, r.Partition
+		out := c.request
+		c.topic, c.partition = out.record.Topic, out.record.Partition
 		c.partitioned.Store(true)
-		c.record = nil // or it would be kept for as long as the call takes
-		o.client.TryProduce(o.life, r, func(r *kgo.Record, err error) {
-			if err != nil {
-				o.failed(c, r, err)
-			}
-			if b.left.Add(-1) == 0 {
-				o.landed(b)
-			}
-		})
+		c.request = nil // or it would be kept for as long as the call takes
+		out.outbox, out.call, out.burst = o, c, b
+		o.client.TryProduce(o.life, &out.record, out.promise)
 	}
 }
 
@@ -177,15 +174,15 @@ func (o *outbox) landed(b *burst) {
 
 // failed ends a call whose request Kafka's client gave up on.
 func (o *outbox) failed(c *call, r *kgo.Record, err error) {
-	o.mu.Lock()
-	if t := o.topics[r.Topic]; t != nil {
+	if t := o.topic(r.Topic); t != nil {
+		o.mu.Lock()
 		if int(r.Partition) < len(t.slow) {
 			t.slow[r.Partition] = time.Now().Add(slowFor).UnixMilli()
 		}
-		t.known = time.Time{}
 		t.missing = t.missing || errors.Is(err, kerr.UnknownTopicOrPartition) || errors.Is(err, kerr.UnknownTopicID)
+		o.mu.Unlock()
+		t.known.Store(0)
 	}
-	o.mu.Unlock()
 	if isMissing(err) { // the client would go on with the ID of a topic that was deleted
 		o.background.run(func() { o.client.PurgeTopicsFromProducing(r.Topic) }) // not on the client's own goroutine
 	}
@@ -199,37 +196,55 @@ func (o *outbox) failed(c *call, r *kgo.Record, err error) {
 	case errors.Is(err, kgo.ErrClientClosed), errors.Is(err, context.Canceled):
 		outcome = closedMeanwhile
 	}
-	c.end(result{err: outcome.error(c.method, kafka.Explain("rpc: sending the request to "+r.Topic, err))})
+	c.to.end(result{err: outcome.error(c.method, kafka.Explain("rpc: sending the request to "+r.Topic, err))})
 }
 
 // address gives the records of a burst their partitions.
-func (o *outbox) address(calls []*call) {
+func (o *outbox) address(b *burst) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	now := time.Now().UnixMilli()
-	turned := map[string]int32{}
-	for _, c := range calls {
-		t := o.topics[c.record.Topic]
-		if c.record.Key != nil {
-			c.record.Partition = int32(o.byKey.Partition(c.record, int(t.partitions)))
-			continue
-		}
-		p, ok := turned[c.record.Topic]
-		if !ok {
-			p = t.next(now)
-			turned[c.record.Topic] = p
-		}
-		c.record.Partition = p
+	for _, c := range b.calls {
+		r := &c.request.record
+		r.Partition = o.partition(r, b)
 	}
 }
 
 // place gives one record its partition.
-func (o *outbox) place(r *kgo.Record) { o.address([]*call{{record: r}}) }
+func (o *outbox) place(r *kgo.Record) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	r.Partition = o.partition(r, &burst{began: time.Now()})
+}
+
+// partition is where a record goes, with others of its burst. The mutex is held.
+func (o *outbox) partition(r *kgo.Record, b *burst) int32 {
+	t := o.topic(r.Topic)
+	if r.Key != nil {
+		return int32(o.byKey.Partition(r, int(t.partitions)))
+	}
+	if p, turned := b.turned[t]; turned {
+		return p
+	}
+	if b.turned == nil {
+		b.turned = map[*requestsTo]int32{}
+	}
+	p := t.next(b.began.UnixMilli())
+	b.turned[t] = p
+	return p
+}
+
+// topic is what is known of a topic; nil if nothing is.
+func (o *outbox) topic(name string) *requestsTo {
+	if t, known := o.topics.Load(name); known {
+		return t.(*requestsTo) //nolint:forcetypeassert // there is nothing else in it
+	}
+	return nil
+}
 
 // learn notes how many partitions there are. Those that were added are left alone until the
 // servers have noticed them: nobody would answer.
 func (t *requestsTo) learn(n int32, now time.Time) {
-	t.known = now
+	t.known.Store(now.UnixNano())
 	switch {
 	case t.partitions == 0 || n <= t.partitions:
 		t.partitions, t.grown = n, 0
@@ -256,10 +271,8 @@ func (t *requestsTo) next(now int64) int32 {
 
 // knows reports whether a topic's partitions are known.
 func (o *outbox) knows(topic string) bool {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	t := o.topics[topic]
-	return t != nil && time.Since(t.known) < partitionsKnown
+	t := o.topic(topic)
+	return t != nil && time.Now().UnixNano()-t.known.Load() < int64(partitionsKnown)
 }
 
 // know sees to it that a topic's partitions are known. What was known half a minute ago is
@@ -270,10 +283,10 @@ func (o *outbox) know(ctx context.Context, topic string) error {
 		return nil
 	}
 	o.mu.Lock()
-	if t := o.topics[topic]; t != nil && !t.missing {
+	if t := o.topic(topic); t != nil && !t.missing {
 		if !t.asking {
 			t.asking = true
-			o.background.run(func() { o.lookAgain(topic) }) //nolint:contextcheck // other calls want to know, too
+			o.background.run(func() { o.lookAgain(t, topic) }) //nolint:contextcheck // other calls want to know, too
 		}
 		o.mu.Unlock()
 		return nil
@@ -283,13 +296,13 @@ func (o *outbox) know(ctx context.Context, topic string) error {
 }
 
 // lookAgain looks at a topic that was there.
-func (o *outbox) lookAgain(topic string) {
+func (o *outbox) lookAgain(t *requestsTo, topic string) {
 	ctx, cancel := context.WithTimeout(o.life, askTimeout)
 	defer cancel()
 	_ = o.look(ctx, topic) // where nobody answers, it is as it was
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.topics[topic].asking = false
+	t.asking = false
 }
 
 // look asks for a topic's partitions.
@@ -297,7 +310,7 @@ func (o *outbox) look(ctx context.Context, topic string) error {
 	there, err := kafka.Topics(ctx, o.client, "rpc", topic)
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	t := o.topics[topic]
+	t := o.topic(topic)
 	if err != nil || len(there) != 1 || there[0].Partitions == 0 {
 		if err == nil {
 			err = fmt.Errorf("rpc: asking for topic %q: the answer has no partitions", topic)
@@ -308,13 +321,13 @@ func (o *outbox) look(ctx context.Context, topic string) error {
 		return err
 	}
 	if t == nil {
-		t = &requestsTo{turn: int32(newNumber()[0])}
-		o.topics[topic] = t
+		t = &requestsTo{turn: rand.Int32N(1 << 16)}
 	}
 	t.missing = false
 	t.learn(there[0].Partitions, time.Now())
 	for len(t.slow) < int(t.partitions) {
 		t.slow = append(t.slow, 0)
 	}
+	o.topics.Store(topic, t)
 	return nil
 }

@@ -40,13 +40,14 @@ func TestBurstsPassOverSlowPartitions(t *testing.T) {
 func TestPendingCallsAreBounded(t *testing.T) {
 	t.Parallel()
 	p := &pending{most: 3}
+	var numbers numbers
 	var calls []*call
 	for range 3 {
-		c := &call{number: newNumber(), end: func(result) {}}
+		c := &call{number: numbers.next()}
 		require.True(t, p.add(c))
 		calls = append(calls, c)
 	}
-	require.False(t, p.add(&call{number: newNumber()}))
+	require.False(t, p.add(&call{number: numbers.next()}))
 	require.Same(t, calls[1], p.take(calls[1].number, true))
 	require.Nil(t, p.take(calls[1].number, true), "each ends once")
 	ended, replied := p.had(calls[1].number)
@@ -62,7 +63,7 @@ func TestPendingCallsAreBounded(t *testing.T) {
 		require.Empty(t, p.shards[i].calls)
 	}
 	for range 3 * mostTombstones * pendingShards {
-		c := &call{number: newNumber()}
+		c := &call{number: numbers.next()}
 		require.True(t, p.add(c))
 		p.take(c.number, false)
 	}
@@ -74,7 +75,7 @@ func TestPendingCallsAreBounded(t *testing.T) {
 func TestAttemptsHaveABudget(t *testing.T) {
 	t.Parallel()
 	var b budget
-	for range mostTokens/2 - 1 {
+	for range mostTokens/tokenFailure/2 - 1 {
 		require.True(t, b.failed())
 	}
 	for range 1000 {

@@ -38,16 +38,24 @@ const (
 
 // call is one that is under way.
 type call struct {
-	number number
-	method string
-	record *kgo.Record  // until it is sent
-	end    func(result) // must not wait
-	state  callState    // how far it is on its way out
+	number  number
+	method  string
+	request *outgoing // until it is sent
+	to      ender
+	state   callState // how far it is on its way out
 	// topic and partition are where its request is, once it is partitioned.
 	topic       string
 	partition   int32
 	partitioned atomic.Bool
 }
+
+// ender is told what came of a call. It must not wait.
+type ender interface{ end(res result) }
+
+// waiting is an ender: somebody waits. It has a capacity of 1.
+type waiting chan result
+
+func (w waiting) end(res result) { w <- res }
 
 // result is how a call ends.
 type result struct {

@@ -23,9 +23,7 @@ type presence struct {
 	client     *kgo.Client
 	life       context.Context //nolint:containedctx // of the client, for what it asks
 	background *background
-
-	mu       sync.Mutex
-	services map[string]*served
+	services   sync.Map // of *served, by service
 }
 
 type served struct {
@@ -47,14 +45,11 @@ const (
 )
 
 func (p *presence) of(service string) *served {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	s := p.services[service]
-	if s == nil {
-		s = &served{}
-		p.services[service] = s
+	s, known := p.services.Load(service)
+	if !known {
+		s, _ = p.services.LoadOrStore(service, &served{})
 	}
-	return s
+	return s.(*served) //nolint:forcetypeassert // there is nothing else in it
 }
 
 // heard notes that a server of the service is there.
@@ -65,8 +60,7 @@ func (s *served) certain() bool { return time.Now().UnixNano()-s.replied.Load() 
 
 // nobody reports whether it is known that a service has no servers. One call asks, and the
 // others wait for that, each for as long as it has.
-func (p *presence) nobody(ctx context.Context, service string) bool {
-	s := p.of(service)
+func (p *presence) nobody(ctx context.Context, service string, s *served) bool {
 	if s.certain() {
 		return false
 	}

@@ -3,51 +3,63 @@ package rpc
 import (
 	"context"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/duplex-go/duplex"
 )
 
 // Promise is a call under way whose response is fetched later.
 type Promise[Resp any] struct {
-	done chan struct{}
-	// fetch gives the response, once the call has ended.
-	fetch func() (Resp, error)
+	flying
+	codec duplex.Codec
+
+	fetched sync.Once
+	resp    Resp
+	failed  error
 }
 
 // Go makes a call without waiting for it. The call ends by its deadline, whether anybody
 // waits for it or not. A hundred thousand may be under way: where the client knows the
 // service and has no interceptors, a call has no goroutine.
 func Go[Req, Resp any](ctx context.Context, c *Client, m Method[Req, Resp], req Req) *Promise[Resp] {
-	p := &Promise[Resp]{done: make(chan struct{})}
+	p := &Promise[Resp]{codec: m.codec()}
+	p.client = c
 	if at, ok := c.atOnce(m.Service); ok {
 		if r, e := m.encode(req); e == nil {
-			f := &flying{client: c, service: m.Service, method: m.name(), safe: m.Safe, request: r, done: p.done}
-			p.fetch = sync.OnceValues(func() (Resp, error) { return response(c, m, f.reply, f.err) })
-			f.start(ctx, at, deadlineOf(ctx, orElse(m.Timeout, DefaultTimeout)))
+			p.callee, p.request = c.callee(m.Service, m.name(), m.Safe), r
+			p.start(ctx, at, deadlineOf(ctx, orElse(m.Timeout, DefaultTimeout)))
 			return p
 		}
 	}
-	var resp Resp
-	var err error
-	p.fetch = func() (Resp, error) { return resp, err }
 	go func() {
-		defer close(p.done)
-		resp, err = Call(ctx, c, m, req)
+		p.fetched.Do(func() { p.resp, p.failed = Call(ctx, c, m, req) })
+		p.settle(nil, nil)
 	}()
 	return p
 }
 
 // Done is closed when the call has ended.
-func (p *Promise[Resp]) Done() <-chan struct{} { return p.done }
+func (p *Promise[Resp]) Done() <-chan struct{} {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.done == nil {
+		p.done = make(chan struct{})
+		if p.settled {
+			close(p.done)
+		}
+	}
+	return p.done
+}
 
 // Wait returns what Call would have, or the cause of ctx's end, which does not end the
 // call.
 func (p *Promise[Resp]) Wait(ctx context.Context) (Resp, error) {
 	select {
-	case <-p.done:
-		return p.fetch()
+	case <-p.Done():
+		p.fetched.Do(func() { p.resp, p.failed = response[Resp](p.client, p.callee.method, p.codec, p.reply, p.err) })
+		return p.resp, p.failed
 	case <-ctx.Done():
 		var none Resp
 		return none, context.Cause(ctx)
@@ -66,64 +78,64 @@ func (c *Client) atOnce(service string) (at address, ok bool) {
 // flying is a call that nobody waits for yet, in its first attempt.
 type flying struct {
 	client   *Client
-	service  string
-	method   string
-	safe     bool
+	callee   callee
 	request  *kgo.Record
 	deadline time.Time
-	call     atomic.Pointer[call]
-	timer    *time.Timer
-	unhook   func() bool                  // from the caller's context
-	end      func(code string, err error) // of its span
-	done     chan struct{}
-	reply    *kgo.Record
-	err      error
+	call     call
+	ctx      context.Context              //nolint:containedctx // of its span
+	span     func(code string, err error) // ends it
+
+	mu      sync.Mutex
+	timer   *time.Timer
+	unhook  func() bool   // from the caller's context
+	done    chan struct{} // made when somebody asks
+	settled bool
+	reply   *kgo.Record
+	err     error
 }
 
 func (f *flying) start(ctx context.Context, at address, deadline time.Time) {
 	f.client.counts.calls.Add(1)
 	f.deadline = deadline
-	ctx, f.end = f.client.telemetry.Start(ctx, f.method)
-	started := make(chan struct{})
-	defer close(started)
-	giveUp := func(cause error, expired bool) {
-		<-started
-		f.giveUp(cause, expired)
-	}
-	f.timer = time.AfterFunc(time.Until(deadline), func() { giveUp(context.DeadlineExceeded, true) })
-	f.unhook = context.AfterFunc(ctx, func() { giveUp(context.Cause(ctx), byDeadline(ctx)) })
-	bounded, cancel := context.WithDeadline(NewContext(ctx, Info{Method: f.method, Deadline: deadline, Caller: f.client.name}), deadline)
-	defer cancel()
-	ended := func(res result) { f.ended(ctx, res) }
-	if call, e := f.client.begin(bounded, at, 0, f.request, ended); e != nil {
+	f.ctx, f.span = f.client.telemetry.Start(ctx, f.callee.method)
+	f.call.method, f.call.to = f.callee.method, f
+	if e := f.client.begin(f.ctx, &f.call, at, 0, deadline, f.request); e != nil {
 		f.settle(nil, e)
-	} else {
-		f.call.Store(call)
+		return
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.settled {
+		return
+	}
+	f.timer = time.AfterFunc(time.Until(deadline), f.expired)
+	if ctx.Done() != nil {
+		f.unhook = context.AfterFunc(ctx, f.abandoned)
 	}
 }
 
-// giveUp ends the call at its deadline, or because its caller does not want it any more.
+// expired ends the call at its deadline, abandoned when its caller's context ends.
+func (f *flying) expired()   { f.giveUp(context.DeadlineExceeded, true) }
+func (f *flying) abandoned() { f.giveUp(context.Cause(f.ctx), byDeadline(f.ctx)) }
+
 func (f *flying) giveUp(cause error, expired bool) {
-	call := f.call.Load()
-	if call == nil {
-		return // nothing was sent
-	}
-	if e := f.client.giveUp(call, cause, expired, f.deadline); e != nil {
+	if e := f.client.giveUp(&f.call, cause, expired, f.deadline); e != nil {
 		f.settle(nil, e)
 	}
 }
 
-// ended is called with what came of the first attempt, by those who must not wait.
-func (f *flying) ended(ctx context.Context, res result) {
-	reply, e := f.client.finish(f.service, f.method, res)
-	if e == nil || !retryable(e, f.safe) || f.client.closed.Load() {
+// end implements ender: it is called with what came of the first attempt, by those who
+// must not wait.
+func (f *flying) end(res result) {
+	reply, e := f.client.finish(f.callee, res)
+	if e == nil || !retryable(e, f.callee.safe) || f.client.closed.Load() {
 		f.settle(reply, asErr(e))
 		return
 	}
 	go func() {
-		bounded, cancel := context.WithDeadline(NewContext(ctx, Info{Method: f.method, Deadline: f.deadline, Caller: f.client.name}), f.deadline)
+		bounded, cancel := context.WithDeadline(f.ctx, f.deadline)
 		defer cancel()
-		f.settle(f.client.again(bounded, f.service, f.safe, f.request, nil, e))
+		f.settle(f.client.again(bounded, f.callee, f.request, e))
 	}()
 }
 
@@ -136,10 +148,20 @@ func asErr(e *Error) error {
 }
 
 func (f *flying) settle(reply *kgo.Record, err error) {
-	f.timer.Stop()
-	f.unhook()
-	f.reply, f.err = reply, err
-	f.request = nil
-	f.end(string(CodeOf(err)), err)
-	close(f.done)
+	if f.span != nil {
+		f.span(string(CodeOf(err)), err)
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.timer != nil {
+		f.timer.Stop()
+	}
+	if f.unhook != nil {
+		f.unhook()
+	}
+	f.settled, f.reply, f.err = true, reply, err
+	f.request, f.timer, f.unhook = nil, nil, nil
+	if f.done != nil {
+		close(f.done)
+	}
 }

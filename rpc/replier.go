@@ -6,12 +6,10 @@ import (
 	"math"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
-	"go.uber.org/zap"
 
 	"github.com/duplex-go/duplex/internal/kafka"
 )
@@ -27,6 +25,7 @@ type replier struct {
 	mu         sync.Mutex
 	topics     map[string]replyTopic
 	background sync.WaitGroup
+	under      underWay
 }
 
 // replyTopic is what is known of a topic that replies are wanted in.
@@ -150,79 +149,6 @@ func (r *replier) partitions(ctx context.Context, topic string, wanted int32) in
 	}
 	r.topics[topic] = t
 	return t.partitions
-}
-
-// send publishes a reply, and calls done once: when it is acknowledged, when its topic
-// will not have it, or when nobody waits for it any more.
-func (r *replier) send(reply *kgo.Record, a *answer, done func(error)) {
-	s := &sending{replier: r, reply: reply, answer: a, done: done}
-	s.timer = time.AfterFunc(time.Hour, func() { s.finish(false) }) // which needs it
-	s.timer.Reset(time.Until(a.until))
-	s.try()
-}
-
-// sending is one reply on its way.
-type sending struct {
-	replier *replier
-	reply   *kgo.Record
-	answer  *answer
-	done    func(error)
-	timer   *time.Timer // at the call's deadline
-	ended   atomic.Bool
-	tries   int
-	shrunk  bool
-}
-
-func (s *sending) try() {
-	record := s.reply
-	if s.tries > 0 { // the client wrote into it
-		record = &kgo.Record{Topic: record.Topic, Partition: record.Partition, Value: record.Value, Headers: record.Headers}
-	}
-	s.replier.client.TryProduce(s.replier.life, record, s.tried)
-}
-
-// tried is called with what came of a try, on the client's goroutine.
-func (s *sending) tried(_ *kgo.Record, err error) {
-	switch {
-	case err == nil:
-		s.finish(true)
-	case errors.Is(err, kgo.ErrClientClosed), errors.Is(err, context.Canceled):
-		s.finish(false)
-	case errors.Is(err, kerr.MessageTooLarge) && !s.shrunk:
-		s.shrunk = true
-		s.answer.err, s.answer.record = replyTooLarge.error(s.answer.request.method, nil), nil
-		s.reply = s.answer.reply(s.replier.server.name)
-		s.try()
-	case s.ended.Load():
-	case isMissing(err), errors.Is(err, kerr.MessageTooLarge):
-		if isMissing(err) {
-			s.replier.forget(s.reply.Topic)
-		}
-		s.replier.server.log.Warn("a reply cannot be sent", zap.String("topic", s.reply.Topic), zap.Int32("partition", s.reply.Partition), zap.Error(err))
-		s.finish(false)
-	default:
-		s.tries++
-		s.replier.client.ForceMetadataRefresh()
-		time.AfterFunc(min(resendMin<<min(s.tries-1, 10), resendMax), func() {
-			if !s.ended.Load() {
-				s.try()
-			}
-		})
-	}
-}
-
-// finish counts the request as finished.
-func (s *sending) finish(sent bool) {
-	if s.ended.Swap(true) {
-		return
-	}
-	s.timer.Stop()
-	if counts := &s.replier.server.counts; sent {
-		counts.answered.Add(1)
-	} else {
-		counts.repliesLost.Add(1)
-	}
-	s.done(nil)
 }
 
 // isMissing reports whether err says that a topic is not there, or not for us.

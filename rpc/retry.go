@@ -1,7 +1,7 @@
 package rpc
 
 import (
-	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -26,26 +26,29 @@ func retryable(err *Error, safe bool) bool {
 // budget bounds the further attempts at calls of a service: where most calls fail, more
 // of them make it worse. It is gRPC's (proposal A6): each failure takes a token, each
 // success gives a tenth, and none is made again while half or more are gone.
-type budget struct {
-	mu    sync.Mutex
-	spent float64
-}
+type budget struct{ spent atomic.Int64 } // in tenths of a token
 
 const (
-	mostTokens   = 100
-	tokenSuccess = 0.1
+	tenths       = 10
+	mostTokens   = 100 * tenths
+	tokenFailure = 1 * tenths
+	tokenSuccess = 1
 )
 
 // failed takes a token, and reports whether the call may be made again.
 func (b *budget) failed() bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.spent = min(b.spent+1, mostTokens)
-	return b.spent < mostTokens/2
+	return b.move(tokenFailure) < mostTokens/2
 }
 
-func (b *budget) succeeded() {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.spent = max(b.spent-tokenSuccess, 0)
+func (b *budget) succeeded() { b.move(-tokenSuccess) }
+
+// move returns what is spent then.
+func (b *budget) move(by int64) int64 {
+	for {
+		was := b.spent.Load()
+		now := min(max(was+by, 0), mostTokens)
+		if now == was || b.spent.CompareAndSwap(was, now) {
+			return now
+		}
+	}
 }

@@ -38,7 +38,8 @@ func (s *Server) handle(ctx context.Context, r *kgo.Record) error {
 			zap.Int32("partition", r.Partition), zap.Int64("offset", r.Offset))
 		return nil
 	}
-	a := &answer{request: q, got: got, until: s.until(r, q)}
+	a := newAnswer(s)
+	a.request, a.got, a.until = q, got, s.until(r, q)
 	told, end := s.telemetry.Start(ctx, s.nameOf(q))
 	a.trace = s.telemetry.Headers(told)
 	a.record, a.err = s.run(told, a, r, err)
@@ -47,8 +48,10 @@ func (s *Server) handle(ctx context.Context, r *kgo.Record) error {
 		return a.err // it was told to give up: another instance goes on with the partition
 	}
 	a.began = orElse(a.began, got)
-	a.ended = time.Now()
-	r.Context = answered{Context: context.Background(), answer: a}
+	if a.ended.IsZero() {
+		a.ended = time.Now()
+	}
+	r.Context = a
 	return nil
 }
 
@@ -77,12 +80,13 @@ func (s *Server) run(ctx context.Context, a *answer, r *kgo.Record, problem erro
 	bounded := &callContext{parent: ctx, deadline: deadline,
 		info: Info{Method: orElse(q.method, m.full), Deadline: deadline, Attempt: q.attempt, Caller: q.caller, Server: true}}
 	if !s.cancels.enter(q.correlationID, bounded) {
+		a.began = time.Time{}
 		return nil, cancelled.error(m.full, nil)
 	}
-	defer s.cancels.leave(q.correlationID, bounded)
-	a.began = time.Now()
+	defer s.cancels.leave(bounded)
 	resp, err := s.call(bounded, m, r) //nolint:contextcheck // its parent is ctx
-	m.took.add(time.Since(a.began))
+	a.ended = time.Now()
+	m.took.add(a.ended.Sub(a.began), a.ended)
 	switch {
 	case err != nil && bounded.givenUp():
 		return nil, abandoned.error(m.full, nil)
@@ -116,7 +120,8 @@ func (s *Server) admit(ctx context.Context, a *answer, problem error) (*method, 
 		return nil, malformed.error(q.method, problem)
 	}
 	m := s.method(q.method)
-	left := time.Until(a.until)
+	now := time.Now()
+	left := a.until.Sub(now)
 	switch {
 	case m == nil:
 		s.counts.unknown.Add(1)
@@ -137,6 +142,7 @@ func (s *Server) admit(ctx context.Context, a *answer, problem error) (*method, 
 		e.RetryAfter = 100 * time.Millisecond
 		return nil, e
 	}
+	a.began = now
 	return m, nil
 }
 

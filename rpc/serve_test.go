@@ -23,7 +23,7 @@ func TestNeverIsSaidOnlyOfWhatNobodyBegan(t *testing.T) {
 	safe := never
 	safe.name, safe.safe, safe.limit = "Safe", true, 1
 	s := &Server{service: "s", log: zap.NewNop(), methods: map[string]*method{"M": {Handler: never, full: "s/M"}, "Safe": {Handler: safe, full: "s/Safe"}}}
-	s.cancels.server = s
+	s.cancels = newCancels(s)
 	s.methods["Safe"].running.Store(1) // as many as may
 	begun := context.WithValue(t.Context(), failure.BegunKey{}, true)
 	soon := time.Now().Add(time.Minute)
@@ -58,7 +58,7 @@ func TestErrorsOfCallsThatHandlersMake(t *testing.T) {
 	refused := nobodyServes.error("other/M", nil)
 	remote := &Error{Method: "other/M", Code: Unavailable, Executed: Never, Remote: true, Server: "other/1"}
 	s := &Server{service: "s", log: zap.NewNop()}
-	s.cancels.server = s
+	s.cancels = newCancels(s)
 	soon := time.Now().Add(time.Minute)
 	run := func(ctx context.Context, err error) error {
 		h := Handle(Method[int, int]{Service: "s", Name: "M", Safe: true}, func(context.Context, int) (int, error) { return 0, err })
@@ -81,7 +81,7 @@ func TestErrorsOfCallsThatHandlersMake(t *testing.T) {
 // a server remember more than it should.
 func TestCancelsComeEarly(t *testing.T) {
 	t.Parallel()
-	c := &cancels{server: &Server{}}
+	c := newCancels(&Server{})
 	cancel := func(id string) {
 		c.arrived(record(HeaderCorrelationID, id, HeaderKind, kindCancel))
 	}
@@ -91,7 +91,7 @@ func TestCancelsComeEarly(t *testing.T) {
 	require.True(t, c.enter([]byte("running"), running))
 	cancel("running")
 	require.ErrorIs(t, context.Cause(running), errCancelled)
-	c.leave([]byte("running"), running)
+	c.leave(running)
 	require.Empty(t, c.running)
 	c.arrived(record(HeaderCorrelationID, "another kind", HeaderKind, kindReply))
 	require.True(t, c.enter([]byte("another kind"), &callContext{}))

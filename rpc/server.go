@@ -155,7 +155,7 @@ type Server struct {
 	methods   map[string]*method // by name
 	consumer  *consumer.Consumer
 	counts    serverCounts
-	cancels   cancels
+	cancels   *cancels
 	words     words
 	telemetry *telemetry.Calls
 	replier   atomic.Pointer[replier] // of Run; nil before
@@ -186,7 +186,7 @@ func NewServer(cfg ServerConfig) (*Server, error) {
 	cfg = cfg.withDefaults()
 	s := &Server{cfg: cfg, service: cfg.Handlers[0].service, log: cfg.Logger.Named("rpc"), methods: map[string]*method{}}
 	s.name = s.service + "/" + cfg.Instance
-	s.cancels.server = s
+	s.cancels = newCancels(s)
 	for _, h := range cfg.Handlers {
 		s.methods[h.name] = &method{Handler: h, full: h.service + "/" + h.name, serve: wrap(h.serve, cfg.Interceptors)}
 	}

@@ -23,6 +23,8 @@ type Hop struct {
 	// and calls done, once: with nil when the record is acknowledged, or nothing more is
 	// to be done about it. It must not wait.
 	Publish func(done func(error))
+	// Released, unless it is nil, is called in place of giving the hop's own room back.
+	Released func()
 
 	room *room
 }
@@ -72,7 +74,11 @@ func NewHop() (h *Hop, headers []kgo.RecordHeader, values []byte) {
 // the client may still be at it.
 func (h *Hop) Release() {
 	r := h.room
-	if r == nil {
+	switch {
+	case h.Released != nil:
+		h.Released()
+		return
+	case r == nil:
 		return
 	}
 	r.hop, r.record = Hop{}, kgo.Record{}
