@@ -99,7 +99,7 @@ func (f *flying) start(ctx context.Context, at address, deadline time.Time) {
 	f.deadline = deadline
 	f.ctx, f.span = f.client.telemetry.Start(ctx, f.callee.method)
 	f.call.method, f.call.to = f.callee.method, f
-	if e := f.client.begin(f.ctx, &f.call, at, 0, deadline, f.request); e != nil {
+	if e := f.client.begin(f.ctx, &f.call, at, 0, deadline, f.request); e != nil { //nolint:contextcheck // it is ctx with a span
 		f.settle(nil, e)
 		return
 	}
