@@ -45,7 +45,8 @@ type Cluster struct {
 	// that a promise of Duplex rests on (acks, idempotence, the group and its
 	// callbacks, start and reset offsets, …) are refused by New with an error
 	// that names them; so is one for which Duplex has a field. A hook must not keep a
-	// record that is published for a failed one: it is used again.
+	// record that Duplex makes itself (for a failed one, a request, a reply): its
+	// memory is used again.
 	KafkaOptions []kgo.Opt
 }
 

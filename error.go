@@ -46,6 +46,9 @@ const (
 	ErrUndecodable Code = "undecodable"
 	// ErrPanic: a handler panicked.
 	ErrPanic Code = "panic"
+	// ErrExpired: its deadline had passed before it was handled, such as that of a
+	// one-way call. No attempt can help.
+	ErrExpired Code = "expired"
 	// ErrInvalidRecord: the broker refuses the record whatever its size, such
 	// as one with a timestamp outside the topic's bounds.
 	ErrInvalidRecord Code = "invalid-record"

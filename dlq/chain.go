@@ -236,6 +236,8 @@ func (s *source) final(f failure.Failure, j journey) Reason {
 		return ReasonUndecodable
 	case code == duplex.ErrPanic:
 		return ReasonPanic
+	case code == duplex.ErrExpired:
+		return ReasonExpired
 	case f.Verdict.Kind == duplex.VerdictPermanent:
 		return ReasonPermanent
 	}

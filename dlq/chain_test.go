@@ -83,6 +83,7 @@ func TestChain(t *testing.T) {
 		"permanent":             {Policy{}, duplex.Permanent(errDown), []string{"dlq.boards.orders"}, "permanent"},
 		"undecodable":           {Policy{}, &duplex.Error{Codes: []duplex.Code{duplex.ErrUndecodable}}, []string{"dlq.boards.orders"}, "undecodable"},
 		"panic":                 {Policy{}, &duplex.Error{Codes: []duplex.Code{duplex.ErrPanic}}, []string{"dlq.boards.orders"}, "panic"},
+		"expired":               {Policy{}, duplex.Permanent(&duplex.Error{Codes: []duplex.Code{duplex.ErrExpired}}), []string{"dlq.boards.orders"}, "expired"},
 		"panics are classified": {Policy{MaxAttempts: 2, Classify: func(error) Class { return ClassRetry }}, &duplex.Error{Codes: []duplex.Code{duplex.ErrPanic}}, []string{"retry.boards.orders.1+5s", "dlq.boards.orders"}, "exhausted"},
 		"classified permanent":  {Policy{Classify: func(error) Class { return ClassPermanent }}, errDown, []string{"dlq.boards.orders"}, "permanent"},
 		"too old":               {Policy{MaxAge: time.Second}, errDown, []string{"dlq.boards.orders"}, "too-old"},

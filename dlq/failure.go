@@ -21,6 +21,7 @@ const (
 	ReasonPermanent   Reason = "permanent"   // the handler, or Classify, said that no attempt can help
 	ReasonUndecodable Reason = "undecodable" // the codec refused its bytes
 	ReasonPanic       Reason = "panic"       // the handler panicked
+	ReasonExpired     Reason = "expired"     // its deadline had passed, such as that of a one-way call
 	ReasonTooOld      Reason = "too-old"     // it is older than MaxAge
 	ReasonTooLarge    Reason = "too-large"   // a retry topic does not take it
 	ReasonBadControl  Reason = "bad-control" // a header of ours, in a topic of ours, is not as we write it

@@ -241,7 +241,7 @@ func (s *Server) handleOneWay(ctx context.Context, r *kgo.Record, q request, pro
 		return duplex.Permanent(fmt.Errorf("rpc: serving a one-way call: %s has no method %q", s.service, bounded(q.method)))
 	case !q.deadline.IsZero() && s.isRequest(r) && time.Now().After(q.deadline.Add(skewTolerance)):
 		s.counts.expired.Add(1)
-		return duplex.Permanent(&duplex.Error{Op: "rpc: serving a one-way call of " + m.full, Codes: []duplex.Code{ErrExpired}, Hint: "its deadline has passed"})
+		return duplex.Permanent(&duplex.Error{Op: "rpc: serving a one-way call of " + m.full, Codes: []duplex.Code{duplex.ErrExpired}, Hint: "its deadline has passed"})
 	}
 	ctx, end := s.telemetry.Start(ctx, s.nameOf(q))
 	info := Info{Method: orElse(q.method, m.full), OneWay: true, Deadline: q.deadline, Attempt: q.attempt, Caller: q.caller, Server: true}
@@ -253,9 +253,6 @@ func (s *Server) handleOneWay(ctx context.Context, r *kgo.Record, q request, pro
 	}
 	return err
 }
-
-// ErrExpired is the code of a one-way call whose deadline has passed before it ran.
-const ErrExpired duplex.Code = "expired"
 
 // bounded keeps hostile input from filling a log.
 func bounded(text string) string {

@@ -7,15 +7,21 @@ import (
 	"errors"
 	"math"
 	"math/rand/v2"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"go.uber.org/zap"
 
+	"github.com/duplex-go/duplex"
 	"github.com/duplex-go/duplex/broker"
+	"github.com/duplex-go/duplex/dlq"
 	"github.com/duplex-go/duplex/duplextest"
+	"github.com/duplex-go/duplex/internal/kafka"
 	"github.com/duplex-go/duplex/rpc"
 )
 
@@ -110,5 +116,52 @@ func TestVirtualGoodputUnderABacklog(t *testing.T) {
 		require.Greater(t, goodput, 0.8)
 		require.Zero(t, late.Load(), "nothing begins 2 s after its deadline")
 		synctest.Wait()
+	})
+}
+
+// A message whose deadline has passed before a server gets to it is a dead letter, and
+// says why; one that was in time runs, and so does one without a deadline.
+func TestVirtualOneWayPastItsDeadline(t *testing.T) {
+	duplextest.VirtualTime(t, func(t *testing.T, b *broker.Broker) {
+		m := rpc.Method[string, bool]{Service: "mail", Name: "Send"}
+		var ran sync.Map
+		cfg := rpc.ServerConfig{Cluster: b.Cluster(), Failures: dlq.NoRetry, Handlers: []rpc.Handler{rpc.Handle(m, func(_ context.Context, text string) (bool, error) {
+			ran.Store(text, true)
+			return true, nil
+		})}}
+		first, err := rpc.NewServer(cfg)
+		require.NoError(t, err)
+		running, stop := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- first.Run(running) }()
+		c := client(t, rpc.ClientConfig{Cluster: b.Cluster(), WaitForServer: true})
+		send := func(ctx context.Context, text string) {
+			_, err := rpc.OneWay(ctx, c, m, text)
+			require.NoError(t, err)
+		}
+		_, err = rpc.Call(within(t, time.Minute), c, m, "warm")
+		require.NoError(t, err)
+		stop()
+		require.NoError(t, <-ended)
+		send(within(t, 10*time.Second), "late")
+		send(within(t, time.Hour), "in time")
+		send(t.Context(), "whenever")
+		time.Sleep(12*time.Second + time.Millisecond) // 2 s more than it had, for clocks
+		serve(t, cfg)
+		reader, err := kafka.NewClient(b.Cluster(), zap.NewNop(), kgo.ConsumeTopics(dlq.DeadTopic(rpc.Group("mail"), rpc.RequestTopic("mail"))))
+		require.NoError(t, err)
+		defer reader.Close()
+		letters := reader.PollFetches(within(t, time.Minute)).Records()
+		require.Len(t, letters, 1)
+		reason, _ := duplex.Header(letters[0], dlq.HeaderReason)
+		require.Equal(t, string(dlq.ReasonExpired), reason)
+		require.JSONEq(t, `"late"`, string(letters[0].Value))
+		require.Eventually(t, func() bool {
+			_, in := ran.Load("in time")
+			_, when := ran.Load("whenever")
+			return in && when
+		}, time.Minute, time.Second)
+		_, late := ran.Load("late")
+		require.False(t, late)
 	})
 }
