@@ -119,12 +119,7 @@ func (c *Client) call(ctx context.Context, to callee, r *kgo.Record) (*kgo.Recor
 // again makes further attempts at a call, the first of which ended with e, where that does
 // no harm. What it ends with says never only if that is true of all attempts.
 func (c *Client) again(ctx context.Context, to callee, r *kgo.Record, e *Error) (*kgo.Record, error) {
-	begun := false
 	for attempt := 0; ; attempt++ {
-		if begun && e.Executed == Never {
-			e.Executed = Maybe // in an attempt before this one
-		}
-		begun = begun || e.Executed != Never
 		if attempt+1 >= mostAttempts || !retryable(e, to.safe) || !to.served.budget.failed() || ctx.Err() != nil {
 			return nil, e
 		}
