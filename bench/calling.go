@@ -56,6 +56,9 @@ func startEcho(ctx context.Context, s spec, n *served) (echo, error) {
 func runCalls(ctx context.Context, s spec) (r result, err error) {
 	ctx, cancel := context.WithTimeout(ctx, failLimit)
 	defer cancel()
+	if s.Arm == armSpring {
+		return runSpring(ctx, s)
+	}
 	var n served
 	e, err := startEcho(ctx, s, &n)
 	if err != nil {
@@ -77,7 +80,7 @@ func (e echo) measure(ctx context.Context, s spec) (r result, err error) {
 	from := newSource("", s.Workload)
 	many := s.Workload.Callers
 	warm := newCallers(many)
-	if err := warm.run(ctx, e, from, warmCalls*many); err != nil {
+	if err := warm.run(ctx, e, from, s.warm()); err != nil {
 		return r, fmt.Errorf("warming up: %w", err)
 	}
 	all := newCallers(many)

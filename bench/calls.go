@@ -20,6 +20,8 @@ func callWorkloads() []workload {
 		{Name: "calls × 256", Kind: calls, Bytes: 100, Callers: 256, Records: 500_000},
 		{Name: "calls × 1 beside Watermill", Kind: calls, Bytes: 100, Callers: 1, Records: 1000, Peer: armWatermill, Rounds: 2},
 		{Name: "calls × 16 beside Watermill", Kind: calls, Bytes: 100, Callers: 16, Records: 4000, Peer: armWatermill, Rounds: 2},
+		{Name: "calls × 1 beside Spring", Kind: calls, Bytes: 100, Callers: 1, Records: 10_000, Peer: armSpring, Rounds: 2},
+		{Name: "calls × 64 beside Spring", Kind: calls, Bytes: 100, Callers: 64, Records: 100_000, Peer: armSpring, Rounds: 2},
 		{Name: "in flight", Kind: inFlight, Bytes: 100, Callers: 1, Records: 100_000, Rounds: 1},
 	}
 }
@@ -67,6 +69,12 @@ func compareCalls(ctx context.Context, o options, out, talk io.Writer) error {
 		if !o.only.MatchString(w.Name) {
 			continue
 		}
+		if w.Peer == armSpring {
+			if err := buildSpring(ctx, o.Spring); err != nil {
+				fmt.Fprintf(talk, "bench: SKIPPING %s: %v\n", w.Name, err)
+				continue
+			}
+		}
 		runs, err := b.workload(ctx, w.scaled(o.Scale))
 		if err != nil {
 			return fmt.Errorf("%s: %w", w.Name, err)
@@ -81,7 +89,7 @@ func (b *bench) prepareCalls(w workload) prepared {
 	want := wantedAnswers(w)
 	return prepared{done: func() {}, run: func(ctx context.Context, a arm, _ bool) (result, error) {
 		s := b.spec(w, a)
-		s.Partitions = b.Partitions
+		s.Partitions, s.Spring = b.Partitions, b.Spring
 		if err := b.cluster.createForCalls(ctx, s); err != nil {
 			return result{}, err
 		}
@@ -117,6 +125,15 @@ func (c *cluster) removeForCalls(ctx context.Context, s spec) {
 	if s.Arm == armDuplex {
 		c.remove(ctx, rpc.ClaimTopic(s.caller()))
 	}
+}
+
+// warm is how many calls are made before those that are measured.
+func (s spec) warm() int {
+	n := warmCalls * s.Workload.Callers
+	if s.Arm == armSpring {
+		return max(n, springWarm)
+	}
+	return n
 }
 
 // overKafka reports whether the calls of an arm go over topics.
@@ -167,7 +184,7 @@ func wantedAnswers(w workload) (want tally) {
 // judgeCalls says why a run is void: a wrong, a lost or an extra answer, by the caller's
 // and the server's account and by what is in the log.
 func (c *cluster) judgeCalls(ctx context.Context, s spec, r result, want tally) error {
-	all := int64(s.Workload.Records + warmCalls*s.Workload.Callers)
+	all := int64(s.Workload.Records + s.warm())
 	switch {
 	case r.Answers == nil:
 		return fmt.Errorf("no account of the answers to %d calls", want.Count)
@@ -193,7 +210,7 @@ func (c *cluster) judgeCalls(ctx context.Context, s spec, r result, want tally) 
 	if n, m := sumOf(requests), sumOf(replies); n != all || m != all {
 		return fmt.Errorf("the log has %d requests and %d replies, want %d of each", n, m, all)
 	}
-	if s.Arm == armWatermill { // what it commits when it is closed is its own affair
+	if s.Arm == armWatermill || s.Arm == armSpring { // what they commit when they are closed is their own affair
 		return nil
 	}
 	return c.committed(ctx, s.servers(), s.requestTopic(), requests)

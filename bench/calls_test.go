@@ -233,7 +233,14 @@ func TestWorkloadsBesideAPeerHaveNoTargets(t *testing.T) {
 	for _, w := range callWorkloads() {
 		if w.Peer != "" {
 			require.Empty(t, w.callTargets())
-			require.Equal(t, []arm{armDuplex, armWatermill}, w.arms())
+			require.Equal(t, []arm{armDuplex, w.Peer}, w.arms())
 		}
 	}
+}
+
+func TestSpringIsLeftOutWhereItCannotBeBuilt(t *testing.T) {
+	t.Parallel()
+	require.Error(t, buildSpring(t.Context(), t.TempDir()), "there is no program, or no Java")
+	require.Equal(t, springWarm, spec{Arm: armSpring, Workload: workload{Callers: 1}}.warm())
+	require.Equal(t, 640, spec{Arm: armDuplex, Workload: workload{Callers: 64}}.warm())
 }

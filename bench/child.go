@@ -31,6 +31,8 @@ const (
 	// Of calls.
 	armGRPC arm = "gRPC"
 	armHTTP arm = "HTTP"
+	// armSpring is a JVM, with Spring for Apache Kafka.
+	armSpring arm = "spring"
 )
 
 // spec is one run, handed to a child process.
@@ -47,6 +49,7 @@ type spec struct {
 	Partitions int    `json:"partitions,omitempty"`
 	Verify     bool   `json:"verify,omitempty"` // the order of keys, in a round that does not count
 	Profile    string `json:"profile,omitempty"`
+	Spring     string `json:"spring,omitempty"` // where its program is
 }
 
 // result is what a run measured.
@@ -130,7 +133,9 @@ func (s spec) run(ctx context.Context) (r result, err error) {
 	default:
 		err = fmt.Errorf("unknown kind %q", s.Workload.Kind)
 	}
-	r.PeakRSS = peakRSS()
+	if r.PeakRSS == 0 { // or it is that of another process
+		r.PeakRSS = peakRSS()
+	}
 	for _, seen := range watch.end() {
 		if seen.At.After(r.from) && seen.At.Before(r.to) {
 			r.Samples = append(r.Samples, seen)

@@ -40,6 +40,7 @@ type options struct {
 	Partitions int
 	BrokerPID  int
 	Profiles   string
+	Spring     string
 	JSON       bool
 	only       *regexp.Regexp
 }
@@ -87,6 +88,7 @@ func parse(args []string, talk io.Writer) (options, error) {
 	flags.IntVar(&o.Partitions, "partitions", 6, "partitions of the topics (not for memory)")
 	flags.IntVar(&o.BrokerPID, "broker-pid", 0, "process of a broker on this machine, to report its CPU too")
 	flags.StringVar(&o.Profiles, "profiles", "", "folder for one CPU profile of every run")
+	flags.StringVar(&o.Spring, "spring", "../integration/spring", "folder of the Spring program that calls are compared with, where java and mvn are")
 	flags.BoolVar(&o.JSON, "json", false, "print JSON with every run on standard output, and the table on standard error")
 	if err := flags.Parse(args); err != nil {
 		return o, err
