@@ -96,6 +96,25 @@ func child(ctx context.Context, in io.Reader, out io.Writer) error {
 	return json.NewEncoder(out).Encode(r)
 }
 
+// runners are what runs a workload, by its kind.
+func runners() map[kind]func(context.Context, spec) (result, error) {
+	return map[kind]func(context.Context, spec) (result, error){
+		async:              runAsync,
+		blocked:            runSync,
+		consume:            runConsume,
+		keyed:              runKeyed,
+		failed:             runFailing,
+		hops:               runFailing,
+		waiting:            runWaiting,
+		calls:              runCalls,
+		inFlight:           runInFlight,
+		takeover:           runTakeover,
+		footprintWork:      runFootprintWork,
+		footprintWait:      runFootprintWait,
+		footprintPartition: runFootprintPartition,
+	}
+}
+
 func (s spec) run(ctx context.Context) (r result, err error) {
 	if s.Profile != "" {
 		stop, err := profile(s.Profile)
@@ -104,35 +123,12 @@ func (s spec) run(ctx context.Context) (r result, err error) {
 		}
 		defer func() { err = errors.Join(err, stop()) }()
 	}
-	watch := startSampler(ctx, s.Every)
-	switch s.Workload.Kind {
-	case async:
-		r, err = runAsync(ctx, s)
-	case blocked:
-		r, err = runSync(ctx, s)
-	case consume:
-		r, err = runConsume(ctx, s)
-	case keyed:
-		r, err = runKeyed(ctx, s)
-	case failed, hops:
-		r, err = runFailing(ctx, s)
-	case waiting:
-		r, err = runWaiting(ctx, s)
-	case calls:
-		r, err = runCalls(ctx, s)
-	case inFlight:
-		r, err = runInFlight(ctx, s)
-	case takeover:
-		r, err = runTakeover(ctx, s)
-	case footprintWork:
-		r, err = runFootprintWork(ctx, s)
-	case footprintWait:
-		r, err = runFootprintWait(ctx, s)
-	case footprintPartition:
-		r, err = runFootprintPartition(ctx, s)
-	default:
-		err = fmt.Errorf("unknown kind %q", s.Workload.Kind)
+	work, known := runners()[s.Workload.Kind]
+	if !known {
+		return r, fmt.Errorf("unknown kind %q", s.Workload.Kind)
 	}
+	watch := startSampler(ctx, s.Every)
+	r, err = work(ctx, s)
 	if r.PeakRSS == 0 { // or it is that of another process
 		r.PeakRSS = peakRSS()
 	}
