@@ -31,6 +31,8 @@ type inbox struct {
 	mu     sync.Mutex
 	open   chan struct{} // closed when address is known
 	lastly error         // why it is not open
+
+	topicID [16]byte // of the topic that is read; the reader's own
 }
 
 // address is where replies are to go.
@@ -46,6 +48,9 @@ const (
 	reopenMin, reopenMax = 50 * time.Millisecond, 2 * time.Second
 	// openTimeout bounds one try.
 	openTimeout = 15 * time.Second
+	// A topic that a broker does not know may only be new to it: it is gone when
+	// goneAsks questions, goneEvery apart, say so.
+	goneAsks, goneEvery = 3, 100 * time.Millisecond
 )
 
 // await returns where replies are to go, once that is known.
@@ -137,6 +142,7 @@ func (i *inbox) position(ctx context.Context) (*kgo.Client, address, error) {
 	if err != nil {
 		return nil, address{}, err
 	}
+	i.topicID = there[0].ID
 	at := address{topic: topic.name, partition: c.claims.choose(bounded, there[0])}
 	ends, err := kafka.EndOffsets(bounded, c.client, topic.name)
 	if err != nil {
@@ -150,6 +156,7 @@ func (i *inbox) position(ctx context.Context) (*kgo.Client, address, error) {
 		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{at.topic: {at.partition: kgo.NewOffset().At(end)}}), // engine rule 31
 		kgo.ConsumeResetOffset(kgo.NoResetOffset()),
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()), // engine rule 13
+		kgo.KeepRetryableFetchErrors(),               // or a topic that is gone is looked for a quarter of a minute
 		kgo.FetchMinBytes(1), kgo.FetchMaxWait(fetchMaxWait), kgo.MetadataMinAge(100*time.Millisecond), kgo.ConnIdleTimeout(9*time.Minute),
 	)
 	return client, at, err
@@ -162,17 +169,46 @@ func (i *inbox) route(ctx context.Context, client *kgo.Client) error {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		var broken error
+		var broken, missing error
 		fetches.EachError(func(topic string, p int32, err error) {
-			if isMissing(err) || errors.Is(err, kerr.OffsetOutOfRange) || errors.Is(err, kgo.ErrClientClosed) || errors.As(err, new(*kgo.ErrDataLoss)) {
-				broken = kafka.Explain(fmt.Sprintf("rpc client: reading replies from %s/%d", topic, p), err)
+			explained := kafka.Explain(fmt.Sprintf("rpc client: reading replies from %s/%d", topic, p), err)
+			switch {
+			case errors.Is(err, kerr.UnknownTopicOrPartition), errors.Is(err, kerr.UnknownTopicID):
+				missing = explained
+			case isMissing(err), errors.Is(err, kerr.OffsetOutOfRange), errors.Is(err, kgo.ErrClientClosed), errors.As(err, new(*kgo.ErrDataLoss)):
+				broken = explained
 			}
 		})
 		fetches.EachRecord(i.owner.arrived)
+		if broken == nil && missing != nil && i.gone(ctx) {
+			broken = missing
+		}
 		if broken != nil {
 			return broken
 		}
 	}
+}
+
+// gone reports whether the topic of replies is not there any more, or another one of its
+// name is. Whoever leads a partition since a moment may not know it yet.
+func (i *inbox) gone(ctx context.Context) bool {
+	for range goneAsks {
+		bounded, cancel := context.WithTimeout(ctx, presenceTimeout) // no reply is read meanwhile
+		there, err := kafka.Topics(bounded, i.owner.client, "rpc client", ReplyTopic(i.owner.cfg.Service))
+		cancel()
+		switch {
+		case err == nil:
+			return there[0].ID != i.topicID
+		case !errors.Is(err, duplex.ErrUnknownTopic):
+			return false
+		}
+		select {
+		case <-ctx.Done():
+			return false
+		case <-time.After(goneEvery):
+		}
+	}
+	return true
 }
 
 // arrived ends the call that a reply belongs to.

@@ -45,6 +45,8 @@ const (
 	askTimeout = 5 * time.Second
 	// resendMin and resendMax bound the wait before a reply is sent again.
 	resendMin, resendMax = 50 * time.Millisecond, time.Second
+	// triesToLook is after how many tries it is looked whether its partition is there.
+	triesToLook = 4
 )
 
 // newReplier makes the topic of requests if it is not there.

@@ -9,6 +9,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"go.uber.org/zap"
+
+	"github.com/duplex-go/duplex/internal/kafka"
 )
 
 // sending is the reply of an answer on its way. It ends once: when it is acknowledged, when
@@ -68,12 +70,29 @@ func (a *answer) tried(r *kgo.Record, err error) {
 	default:
 		s.tries++
 		s.replier.client.ForceMetadataRefresh()
-		time.AfterFunc(min(resendMin<<min(s.tries-1, 10), resendMax), func() {
-			if !s.replier.under.ended(a) {
-				a.again()
-			}
-		})
+		time.AfterFunc(min(resendMin<<min(s.tries-1, 10), resendMax), a.retry)
 	}
+}
+
+// retry sends the reply once more, unless it is over or its partition is not there: a topic
+// that was made again may have fewer.
+func (a *answer) retry() {
+	r := a.sending.replier
+	if r.under.ended(a) {
+		return
+	}
+	if a.sending.tries%triesToLook == 0 {
+		ctx, cancel := context.WithTimeout(r.life, askTimeout)
+		there, err := kafka.Topics(ctx, r.client, "rpc server", a.request.replyTopic)
+		cancel()
+		if err == nil && there[0].Partitions <= a.request.partition {
+			a.finish(false)
+		}
+		if r.under.ended(a) {
+			return
+		}
+	}
+	a.again()
 }
 
 // finish counts the request as finished.

@@ -494,3 +494,68 @@ func TestVirtualCloseEndsCallsInEachState(t *testing.T) {
 		})
 	}
 }
+
+// A topic of replies that goes, or is another one all of a sudden, ends the calls under way
+// soon, and others are answered through what is there then. A leader that moves ends none.
+func TestVirtualTopicOfRepliesGoes(t *testing.T) {
+	for name, of := range map[string]struct {
+		harm func(t *testing.T, b *broker.Broker, topic string)
+		ends bool
+	}{
+		"deleted": {func(t *testing.T, b *broker.Broker, topic string) {
+			require.NoError(t, b.Kfake().DeleteTopic(topic))
+		}, true},
+		"made again": {func(t *testing.T, b *broker.Broker, topic string) {
+			require.NoError(t, b.Kfake().DeleteTopic(topic))
+			require.NoError(t, b.CreateTopic(broker.Topic{Name: topic, Partitions: 16}))
+		}, true},
+		"made again, smaller": {func(t *testing.T, b *broker.Broker, topic string) {
+			require.NoError(t, b.Kfake().DeleteTopic(topic))
+			require.NoError(t, b.CreateTopic(broker.Topic{Name: topic, Partitions: 1}))
+		}, true},
+		"led by another broker": {func(t *testing.T, b *broker.Broker, topic string) {
+			for p := range int32(16) {
+				leader := b.Kfake().LeaderFor(topic, p)
+				require.NoError(t, b.Kfake().MoveTopicPartition(topic, p, (leader+1)%3))
+			}
+		}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b, err := broker.Start(broker.Config{Brokers: 3})
+				require.NoError(t, err)
+				t.Cleanup(func() { require.NoError(t, b.Close()) })
+				m := rpc.Method[time.Duration, bool]{Service: "clock", Name: "Wait"}
+				serve(t, rpc.ServerConfig{Cluster: b.Cluster(), Handlers: []rpc.Handler{rpc.Handle(m, func(_ context.Context, d time.Duration) (bool, error) {
+					time.Sleep(d)
+					return true, nil
+				})}})
+				c := client(t, rpc.ClientConfig{Cluster: b.Cluster(), WaitForServer: true})
+				_, err = rpc.Call(within(t, time.Minute), c, m, 0)
+				require.NoError(t, err)
+				call := rpc.Go(within(t, time.Minute), c, m, 20*time.Second)
+				time.Sleep(time.Second)
+				began := time.Now()
+				of.harm(t, b, rpc.ReplyTopic("desk"))
+				_, err = call.Wait(t.Context())
+				if of.ends {
+					require.ErrorIs(t, err, rpc.Unavailable)
+					require.Equal(t, rpc.Maybe, rpc.ExecutedOf(err))
+					require.Less(t, time.Since(began), 2*time.Second)
+				} else {
+					require.NoError(t, err)
+				}
+				began = time.Now()
+				for range 20 {
+					_, err = rpc.Call(within(t, 5*time.Second), c, m, 0)
+					if err == nil {
+						break
+					}
+				}
+				require.NoError(t, err)
+				require.Less(t, time.Since(began), 10*time.Second)
+				require.Zero(t, c.Status().Counts["pending"])
+			})
+		})
+	}
+}
