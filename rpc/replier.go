@@ -39,6 +39,8 @@ const (
 	// topicKnown is for how long a topic is taken to be as it was, topicMissing for how
 	// long one is taken to be missing.
 	topicKnown, topicMissing = time.Minute, time.Second
+	// growthEvery is how often a topic is looked at that has too few partitions.
+	growthEvery = 100 * time.Millisecond
 	// mostTopics bounds what is remembered: a caller can name as many as it likes.
 	mostTopics = 10_000
 	// askTimeout bounds a question about a topic.
@@ -123,13 +125,20 @@ func (r *replier) allowed(ctx context.Context, q request) bool {
 }
 
 // partitions is how many a topic has, 0 if it is not there. One that had too few for what
-// is wanted may have grown since: it is looked at again, once a second.
+// is wanted may have grown since: it is looked at again.
 func (r *replier) partitions(ctx context.Context, topic string, wanted int32) int32 {
+	came := time.Now()
+	t, known := r.recall(topic)
+	if known && 0 < t.partitions && t.partitions <= wanted {
+		select {
+		case <-ctx.Done():
+			return 0
+		case <-time.After(time.Until(t.asked.Add(growthEvery))):
+		}
+		t, known = r.recall(topic)
+	}
 	now := time.Now()
-	r.mu.Lock()
-	t, known := r.topics[topic]
-	r.mu.Unlock()
-	if known && now.Before(t.until) && (wanted < t.partitions || now.Before(t.asked.Add(topicMissing))) {
+	if known && now.Before(t.until) && (wanted < t.partitions || t.partitions == 0 || t.asked.After(came)) {
 		return t.partitions
 	}
 	bounded, cancel := context.WithTimeout(ctx, askTimeout)
@@ -137,13 +146,12 @@ func (r *replier) partitions(ctx context.Context, topic string, wanted int32) in
 	there, err := kafka.Topics(bounded, r.client, "rpc server", topic)
 	switch {
 	case err == nil && len(there) == 1:
-		t = replyTopic{partitions: there[0].Partitions, until: now.Add(topicKnown)}
+		t = replyTopic{partitions: there[0].Partitions, until: now.Add(topicKnown), asked: now}
 	case known && !isMissing(err): // nobody answers: it is as it was
 		t.until = now.Add(topicMissing)
 	default:
 		t = replyTopic{until: now.Add(topicMissing)}
 	}
-	t.asked = now
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if len(r.topics) >= mostTopics {
@@ -151,6 +159,14 @@ func (r *replier) partitions(ctx context.Context, topic string, wanted int32) in
 	}
 	r.topics[topic] = t
 	return t.partitions
+}
+
+// recall is what was known of a topic.
+func (r *replier) recall(topic string) (t replyTopic, known bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	t, known = r.topics[topic]
+	return t, known
 }
 
 // isMissing reports whether err says that a topic is not there, or not for us.

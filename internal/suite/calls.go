@@ -31,6 +31,7 @@ func calling() []Scenario {
 		{"a server writes replies only where they may go", []string{"Q7"}, forgedReplyTopicsAreRefused},
 		{"replies that nobody waits for reach nobody", []string{"Q3"}, strangeRepliesAreCounted},
 		{"a reply topic that is deleted ends the calls under way, and is made again", []string{"Q1", "Q10"}, deletedReplyTopicEndsCalls},
+		{"a topic of replies that grows has its new partitions used at once", []string{"Q1", "Q2"}, grownReplyTopicIsUsed},
 		{"a call that is too old is not run", []string{"Q4"}, oldCallsAreNotRun},
 	}
 }
@@ -269,6 +270,32 @@ func deletedReplyTopicEndsCalls(t *testing.T, k Kafka) {
 		return err == nil && got == "re: after"
 	})
 	require.Zero(t, cl.Status().Counts["pending"])
+}
+
+func grownReplyTopicIsUsed(t *testing.T, k Kafka) {
+	const partitions, soon = 4, 20 * time.Second // a server that took the topic to be as it was would do so for a minute
+	c := newCalls(t, k)
+	s := c.serve()
+	s.ignoreBegins()
+	first := c.client(rpc.ClientConfig{ReplyPartitions: 1})
+	require.NoError(t, c.ask(first, c.echo, question{ID: "before"}))
+	topic, admin := rpc.ReplyTopic(c.service), kadm.NewClient(kafkaClient(t, k))
+	_, err := admin.UpdatePartitions(t.Context(), partitions, topic)
+	require.NoError(t, err)
+	eventually(t, "the topic has grown", func() bool {
+		found, err := admin.ListTopics(t.Context(), topic)
+		return err == nil && len(found[topic].Partitions) == partitions
+	})
+	for i := range partitions - 1 {
+		cl := c.client(rpc.ClientConfig{})
+		ctx, cancel := context.WithTimeout(t.Context(), soon)
+		got, err := rpc.Call(ctx, cl, c.careful, question{ID: fmt.Sprint("instance ", i)})
+		cancel()
+		require.NoError(t, err, "instance %d", i)
+		require.Equal(t, fmt.Sprint("re: instance ", i), got)
+		require.Zero(t, cl.Status().Counts["sharing"], "instance %d", i)
+	}
+	require.NoError(t, c.ask(first, c.echo, question{ID: "after"}))
 }
 
 func oldCallsAreNotRun(t *testing.T, k Kafka) {
