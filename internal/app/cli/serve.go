@@ -16,7 +16,10 @@ import (
 
 	"github.com/duplex-go/duplex"
 	"github.com/duplex-go/duplex/consumer"
+	"github.com/duplex-go/duplex/dlq"
+	"github.com/duplex-go/duplex/internal/app/admin"
 	"github.com/duplex-go/duplex/internal/app/shell"
+	providers "github.com/duplex-go/duplex/internal/app/telemetry"
 	"github.com/duplex-go/duplex/internal/command"
 	"github.com/duplex-go/duplex/internal/config"
 	"github.com/duplex-go/duplex/internal/telemetry"
@@ -50,9 +53,14 @@ const serveLong = `serve serves SERVICE: "sh -c CMD" runs for each call, of what
   its end      by the caller's deadline the command and all it started get SIGTERM, 2 s
                later SIGKILL, and the caller has deadline_exceeded. What it leaves behind in
                its process group gets 2 s too, then SIGKILL.
-No call runs twice. A message (--one-way) whose command fails, with whatever exit code, is
-tried again in its place until it succeeds.
+No call runs twice. A message (--one-way) whose command fails is tried again in its place
+until it succeeds. With --dlq it is tried again after each of --retry, by way of retry
+topics, and goes to the dead-letter queue of the group rpc.SERVICE then; or at once with
+exit code 64 or 65, which say that no retry can help.
 Requests are data from others: quote "$DUPLEX_METHOD" in CMD, and never eval it.
+
+--admin serves /healthz, /readyz (200 while calls are served), /debug/status and /metrics,
+for Prometheus. OTEL_EXPORTER_OTLP_ENDPOINT sends spans and metrics there.
 
 SIGINT and SIGTERM end it gracefully: no call begins any more, those at work may end
 (--drain-timeout) and are answered, the others are left to the other servers.
@@ -61,6 +69,7 @@ Exit codes: 0 ended by SIGTERM, 1 could not go on, 2 usage, 130 interrupted by S
 
 const serveExamples = `  duplex serve fares --exec ./quote
   duplex serve shout --exec 'tr a-z A-Z'
+  duplex serve mail --exec ./send --dlq --retry 5s,1m,10m --admin 127.0.0.1:9090
   duplex serve time --exec 'case "$DUPLEX_METHOD" in Now) date -u +%FT%TZ;; *) exit 67;; esac'`
 
 // The variables of a request.
@@ -87,6 +96,11 @@ type serveOptions struct {
 	concurrency                  int
 	partitions                   int32
 	sessionTimeout, drainTimeout time.Duration
+	dlq                          bool
+	retry                        []time.Duration
+	maxAttempts                  int
+	admin                        string
+	adminInsecure                bool
 	verbose                      bool
 }
 
@@ -111,10 +125,27 @@ func (o *serveOptions) addFlags(flags *pflag.FlagSet) {
 	flags.Int32Var(&o.partitions, "partitions", rpc.DefaultRequestPartitions, "partitions of the topic of requests if it is not there: no more servers than that have something to do")
 	flags.DurationVar(&o.sessionTimeout, "session-timeout", rpc.DefaultSessionTimeout, "how long the calls of a server that died wait before others get them")
 	flags.DurationVar(&o.drainTimeout, "drain-timeout", rpc.DefaultDrainTimeout, "how long a command may take to end when the server is stopped")
+	flags.BoolVar(&o.dlq, "dlq", false, "messages that fail go through retry topics to a dead-letter queue, see above; their topics are made")
+	flags.DurationSliceVar(&o.retry, "retry", dlq.DefaultDelays(), "with --dlq: how long a message that failed waits before each further attempt; a topic for each")
+	flags.IntVar(&o.maxAttempts, "max-attempts", 0, "with --dlq: the most `attempts`, the first one included (default: one more than --retry has)")
+	flags.StringVar(&o.admin, "admin", "", "`host:port` for probes and status, see above (default: none)")
+	flags.BoolVar(&o.adminInsecure, "admin-insecure", false, "let --admin be on another interface than loopback, where whoever reaches it may read it")
 	flags.BoolVarP(&o.verbose, "verbose", "v", false, "say on standard error what happens in the group")
 }
 
-func (o *serveOptions) validate(service string) error {
+// config is that of the server, without telemetry.
+func (o *serveOptions) config(h rpc.Handler, log *zap.Logger) rpc.ServerConfig {
+	cfg := rpc.ServerConfig{
+		Cluster: o.cluster.Cluster(), Handlers: []rpc.Handler{h}, Concurrency: o.concurrency,
+		Partitions: o.partitions, SessionTimeout: o.sessionTimeout, DrainTimeout: o.drainTimeout, Logger: log,
+	}
+	if o.dlq {
+		cfg.Failures = dlq.Policy{Delays: o.retry, MaxAttempts: o.maxAttempts}
+	}
+	return cfg
+}
+
+func (o *serveOptions) validate(service string, flags *pflag.FlagSet) error {
 	errs := []error{checkService("SERVICE", service)}
 	if o.exec == "" {
 		errs = append(errs, errors.New("--exec is missing: want a command to run for each call"))
@@ -130,30 +161,65 @@ func (o *serveOptions) validate(service string) error {
 	if o.sessionTimeout <= 0 || o.drainTimeout <= 0 {
 		errs = append(errs, fmt.Errorf("--session-timeout %s, --drain-timeout %s: must be positive", o.sessionTimeout, o.drainTimeout))
 	}
+	for _, name := range []string{"retry", "max-attempts"} {
+		if flags.Changed(name) && !o.dlq {
+			errs = append(errs, fmt.Errorf("--%s: only with --dlq", name))
+		}
+	}
+	if o.adminInsecure && o.admin == "" {
+		errs = append(errs, errors.New("--admin-insecure: only with --admin"))
+	}
+	if o.admin != "" {
+		if err := admin.Validate(o.admin, o.adminInsecure); err != nil {
+			errs = append(errs, fmt.Errorf("--admin %w", err))
+		}
+	}
 	return errors.Join(errs...)
 }
 
 // run is the command, once its settings are loaded.
 func (o *serveOptions) run(cmd *cobra.Command, service string) error {
-	if err := o.validate(service); err != nil {
+	if err := o.validate(service, cmd.Flags()); err != nil {
 		return command.UsageError(err)
 	}
 	stderr := cmd.ErrOrStderr()
-	e := &executor{service: service, line: o.exec, environ: o.environ, stderr: stderr}
-	s, err := rpc.NewServer(rpc.ServerConfig{
-		Cluster: o.cluster.Cluster(), Handlers: []rpc.Handler{rpc.HandleRecord(service, "", e.handle)}, Concurrency: o.concurrency,
-		Partitions: o.partitions, SessionTimeout: o.sessionTimeout, DrainTimeout: o.drainTimeout, Logger: logger(stderr, o.verbose, zap.InfoLevel),
-	})
+	seen, err := providers.Start(cmd.Context(), providers.Config{Service: "duplex-serve", Environ: o.environ, Scrape: o.admin != ""})
 	if err != nil {
 		return command.UsageError(err)
 	}
+	defer func() { // a backend that is down is no reason to fail: the work is done
+		if err := seen.Close(); err != nil {
+			fmt.Fprintln(stderr, "duplex:", err)
+		}
+	}()
+	e := &executor{service: service, line: o.exec, environ: o.environ, stderr: stderr}
+	cfg := o.config(rpc.HandleRecord(service, "", e.handle), logger(stderr, o.verbose, zap.InfoLevel))
+	cfg.TracerProvider, cfg.MeterProvider = seen.Traces, seen.Metrics
+	s, err := rpc.NewServer(cfg)
+	if err != nil {
+		return command.UsageError(err)
+	}
+	if o.admin != "" {
+		port, err := admin.Start(cmd.Context(), admin.Config{Listen: o.admin, Insecure: o.adminInsecure, Part: s, Metrics: seen.Handler})
+		if err != nil {
+			return err
+		}
+		defer func() { _ = port.Close() }() // nobody asks any more
+		fmt.Fprintf(stderr, "duplex: admin at http://%s\n", port.Addr())
+	}
+	return o.serve(cmd, s, service)
+}
+
+// serve serves until the command is stopped.
+func (o *serveOptions) serve(cmd *cobra.Command, s *rpc.Server, service string) error {
+	stderr := cmd.ErrOrStderr()
 	watching, end := context.WithCancel(cmd.Context())
 	watched := make(chan struct{})
 	go func() {
 		defer close(watched)
 		o.sayWhenItServes(watching, stderr, s, service)
 	}()
-	err = s.Run(cmd.Context())
+	err := s.Run(cmd.Context())
 	end()
 	<-watched
 	if n := s.Status().Counts; n["requests"] > 0 {
@@ -230,7 +296,11 @@ func (e *executor) handle(ctx context.Context, r *kgo.Record) (*kgo.Record, erro
 		last = ended.Problem(ctx, "").Error()
 		_, _ = words.Write([]byte(last + "\n")) // it never fails
 	}
-	return nil, rpc.Errorf(codeOf(ended.Code()), "%s", last)
+	failed := rpc.Errorf(codeOf(ended.Code()), "%s", last)
+	if failed.Code == rpc.InvalidArgument && rpc.FromContext(ctx).OneWay {
+		return nil, duplex.Permanent(failed)
+	}
+	return nil, failed
 }
 
 // notRun is for a call whose command did not start.

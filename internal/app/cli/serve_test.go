@@ -3,9 +3,13 @@
 package cli_test
 
 import (
+	"errors"
 	"fmt"
+	"io"
+	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"syscall"
@@ -13,10 +17,14 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/duplex-go/duplex/broker"
+	"github.com/duplex-go/duplex/dlq"
 	"github.com/duplex-go/duplex/internal/app/apptest"
 	"github.com/duplex-go/duplex/internal/command"
+	"github.com/duplex-go/duplex/internal/kafka"
+	"github.com/duplex-go/duplex/rpc"
 )
 
 // serve serves a service with a command, and returns when it does.
@@ -180,4 +188,59 @@ func TestServerSaysThatNobodyListens(t *testing.T) {
 	}, soon, 10*time.Millisecond)
 	p.Signal(command.ErrInterrupted)
 	require.Equal(t, command.Interrupted, p.Wait(), p.Stderr.String())
+}
+
+func TestMessagesThatFailGoToTheDeadLetterQueue(t *testing.T) {
+	t.Parallel()
+	b := apptest.Listen(t)
+	p := serve(t, b, "mail", `in=$(cat); case "$in" in bad) exit 65;; down) echo "no connection" >&2; exit 75;; esac; echo "sent $in" >&2`,
+		"--dlq", "--retry", "50ms", "--admin", "127.0.0.1:0")
+	for _, message := range []string{"bad", "down", "fine"} {
+		_, stderr, code := call(t, b, "mail", "Send", "--one-way", "--data", message)
+		require.Equal(t, command.OK, code, stderr)
+	}
+	letters := make(map[string]string)
+	reader, err := kafka.NewClient(b.Cluster(), nil, kgo.ConsumeTopics(dlq.DeadTopic(rpc.Group("mail"), rpc.RequestTopic("mail"))))
+	require.NoError(t, err)
+	defer reader.Close()
+	require.Eventually(t, func() bool {
+		reader.PollFetches(t.Context()).EachRecord(func(r *kgo.Record) {
+			for _, h := range r.Headers {
+				if h.Key == dlq.HeaderReason {
+					letters[string(r.Value)] = string(h.Value)
+				}
+			}
+		})
+		return len(letters) == 2
+	}, soon, 5*time.Millisecond)
+	require.Equal(t, map[string]string{"bad": "permanent", "down": "exhausted"}, letters)
+	require.Eventually(t, func() bool { return strings.Contains(p.Stderr.String(), "sent fine") }, soon, 5*time.Millisecond)
+	require.Equal(t, 2, strings.Count(p.Stderr.String(), ": no connection\n"), "once more, by --retry")
+
+	at := regexp.MustCompile(`admin at (http://127\.0\.0\.1:\d+)\n`).FindStringSubmatch(p.Stderr.String())
+	require.NotNil(t, at)
+	web := &http.Client{Timeout: soon}
+	defer web.CloseIdleConnections()
+	for path, want := range map[string]string{"/readyz": "", "/metrics": `rpc_server_call_duration_seconds_count{`} {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, at[1]+path, http.NoBody)
+		require.NoError(t, err)
+		resp, err := web.Do(req)
+		require.NoError(t, err)
+		body, err := io.ReadAll(resp.Body)
+		require.NoError(t, errors.Join(err, resp.Body.Close()))
+		require.Equal(t, http.StatusOK, resp.StatusCode)
+		require.Contains(t, string(body), want)
+	}
+}
+
+func TestSettingsOfAServerThatDoNotFit(t *testing.T) {
+	t.Parallel()
+	p := start(t, nil, "serve", "mail", "--exec", "cat", "--retry", "1s", "--max-attempts", "3", "--admin-insecure")
+	require.Equal(t, command.Usage, p.Wait())
+	for _, want := range []string{"--retry: only with --dlq", "--max-attempts: only with --dlq", "--admin-insecure: only with --admin"} {
+		require.Contains(t, p.Stderr.String(), want)
+	}
+	p = start(t, nil, "serve", "mail", "--exec", "cat", "--admin", "0.0.0.0:9090")
+	require.Equal(t, command.Usage, p.Wait())
+	require.Contains(t, p.Stderr.String(), `--admin "0.0.0.0:9090": is not on the loopback interface`)
 }
