@@ -25,11 +25,12 @@ func Command(environ []string) (*cobra.Command, error) {
 		Use: "duplex", Short: "Duplex, messaging on Kafka: see it work, call and serve, run its embedded broker", Long: long,
 	}
 	demo, demoErr := demoCommand(environ)
+	comparison, compareErr := compareCommand(environ)
 	call, callErr := callCommand(environ)
 	serve, serveErr := serveCommand(environ)
 	calls, callsErr := rpcCommand(environ)
-	root.AddCommand(demo, brokerCommand(environ), call, serve, calls)
-	return root, errors.Join(demoErr, callErr, serveErr, callsErr)
+	root.AddCommand(demo, comparison, brokerCommand(environ), call, serve, calls)
+	return root, errors.Join(demoErr, compareErr, callErr, serveErr, callsErr)
 }
 
 // logger writes for people: warnings, or all from level on where more is wanted.
