@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/duplex-go/duplex"
@@ -29,7 +30,8 @@ system load and use, each with what was measured in this run, and when to choose
 
 It runs on an embedded broker, inside of this process, whose figures are not Kafka's;
 --brokers runs it on a Kafka of yours, in topics and groups of its own. They are
-deleted at the end, unless a promise was broken: then their names are said.
+deleted at the end, however that comes, unless a promise was broken: then their names
+are said. Interrupted while a server is dead it waits for the end of its session, 6s.
 
 --json prints the figures: "scenarios", each with "calls" and "events", has what became
 of the trips, how long callers were blocked and when the work was done (p50_ms, p99_ms,
@@ -175,7 +177,7 @@ func (o *compareOptions) place(ctx context.Context, cfg *compare.Config) (remove
 func sweepComparison(ctx context.Context, cl *kgo.Client, names compare.Names) error {
 	var errs []error
 	for _, group := range names.Groups() {
-		errs = append(errs, kafka.DeleteGroup(ctx, cl, "compare", group))
+		errs = append(errs, deleteGroup(ctx, cl, group))
 	}
 	for _, topic := range names.Topics() {
 		if err := kafka.DeleteTopic(ctx, cl, "compare", topic); !errors.Is(err, duplex.ErrUnknownTopic) {
@@ -183,6 +185,22 @@ func sweepComparison(ctx context.Context, cl *kgo.Client, names compare.Names) e
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// deleteGroup deletes a group, once it has no members: one whose server just died is a
+// member until its session ends.
+func deleteGroup(ctx context.Context, cl *kgo.Client, group string) error {
+	for {
+		err := kafka.DeleteGroup(ctx, cl, "compare", group)
+		if !errors.Is(err, kerr.NonEmptyGroup) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
 }
 
 func compareWith(ctx context.Context, c duplex.Cluster, fn func(context.Context, *kgo.Client) error) error {

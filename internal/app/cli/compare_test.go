@@ -113,6 +113,9 @@ func TestCompareThatIsInterruptedLeavesNothingBehind(t *testing.T) {
 			topics, err := kadm.NewClient(cl).ListTopics(t.Context())
 			require.NoError(t, err)
 			require.Empty(t, topics.Names())
+			groups, err := kadm.NewClient(cl).ListGroups(t.Context())
+			require.NoError(t, err)
+			require.Empty(t, groups.Groups())
 		})
 	}
 }

@@ -107,6 +107,20 @@ func TestFiguresOfAnOutage(t *testing.T) {
 	}, events.outage())
 }
 
+// A trip whose caller came late waited, too; and one that ends as another begins is not
+// there at the same time.
+func TestTimesCountFromWhenATripWasDue(t *testing.T) {
+	t.Parallel()
+	p, from := newPhase(scenario{name: burst}, asCalls), time.Now()
+	late := moved(told(10*ms, nil, nil), 0, from)
+	late.due = late.due.Add(-50 * ms)
+	p.history.units = []unit{late, moved(told(10*ms, nil, nil), 10*ms, from), moved(told(10*ms, nil, nil), 20*ms, from)}
+	f := p.measure()
+	require.Equal(t, Latency{P50: 10, P99: 60, Most: 60}, f.Blocked)
+	require.Equal(t, Latency{P50: 1, P99: 51, Most: 51}, f.Done)
+	require.Equal(t, []int{1, 1}, []int{f.MostCallers, f.MostHandlers})
+}
+
 func TestHistoryCountsWhatHasEnded(t *testing.T) {
 	t.Parallel()
 	h := &history{}

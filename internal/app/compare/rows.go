@@ -33,7 +33,7 @@ func (r Report) timing() Row {
 		Name: "Timing",
 		Calls: fmt.Sprintf("The caller waits for the answer: %s (p50/p99), %s of it for the work. Then it is done.",
 			times(m.Calls.Blocked), took(milliseconds(work))),
-		Events: fmt.Sprintf("The caller waits until Kafka has the record: %s. The work was done after %s.",
+		Events: fmt.Sprintf("The caller waits until the record is stored: %s. The work was done after %s.",
 			times(m.Events.Blocked), times(m.Events.Done)),
 		So: "Here the caller of an event waited as long as that of a call: the work takes no longer than storing it.",
 	}
@@ -140,7 +140,7 @@ func (r Report) scalability() Row {
 		Name: "Scalability",
 		Calls: fmt.Sprintf("Burst of %s: %s answered by the deadline of %s%s. Slow server: %s answered.",
 			count(b.Calls.Units), percent(b.Calls.Accepted, b.Calls.Units), took(milliseconds(deadline)), errorsOf(b.Calls.Errors), percent(s.Calls.Accepted, s.Calls.Units)),
-		Events: fmt.Sprintf("Burst of %s: %s handled, the last after %s; up to %s waited in Kafka. Slow server: %s handled, the last %s after the load had ended.",
+		Events: fmt.Sprintf("Burst of %s: %s handled, the last after %s; up to %s waited in the topic. Slow server: %s handled, the last %s after the load had ended.",
 			count(b.Events.Units), percent(b.Events.Handled, b.Events.Units), seconds(b.Events.DrainSeconds), count(max(b.Events.MostWaiting, s.Events.MostWaiting)),
 			percent(s.Events.Handled, s.Events.Units), seconds(s.Events.DrainSeconds)),
 		So: "This load was too small to tell: the same workers answered all calls in time.",
@@ -149,7 +149,7 @@ func (r Report) scalability() Row {
 	kept := b.Events.Handled == b.Events.Units && s.Events.Handled == s.Events.Units
 	switch {
 	case missed > 0 && kept:
-		row.So = fmt.Sprintf("The same %d workers both ways, who do %s trips within that deadline: of the others the calls failed (%s with those of the slow server), and the events waited.",
+		row.So = fmt.Sprintf("The same %d workers both ways, who can do %s trips within that deadline. Beyond that calls failed, %s with those of the slow server, and events waited.",
 			workers, count(workers*int(deadline/work)), count(missed))
 	case missed > 0:
 		row.So = "Neither form got through this load as a whole."
@@ -173,8 +173,8 @@ func (r Report) handlingOfFailures() Row {
 	row := Row{
 		Name:  "Failure handling",
 		Calls: fmt.Sprintf("%s of %s failed. Their callers knew after %s%s. What then is up to them.", count(c.failed()), count(c.Units), times(c.Failed), errorsOf(c.Errors)),
-		Events: fmt.Sprintf("%s runs failed, and callers heard of %s. %s were done by a retry, after %s; %s are dead letters, for somebody to look at.",
-			count(e.FailedRuns), count(e.failed()), count(e.Recovered), times(e.Recovery), count(e.Dead)),
+		Events: fmt.Sprintf("%s runs failed, and no caller heard of it. %s were done by a retry, after %s; %s are dead letters, for somebody to look at.",
+			count(e.FailedRuns), count(e.Recovered), times(e.Recovery), count(e.Dead)),
 		So: "Nothing failed, so nothing is shown.",
 	}
 	if c.failed()+e.FailedRuns > 0 {
@@ -192,7 +192,7 @@ func (r Report) load(names Names) Row {
 		Calls: fmt.Sprintf("%s records and %s bytes on the wire each. Burst: %s callers waited at once, %d handlers ran, %s requests a call; %s ran for callers that had given up (slow server: %s). Burst and slow server: callers waited %s in all.",
 			each(m.Calls.Records, m.Calls.Units), bytesEach(m.Calls), count(b.Calls.MostCallers), b.Calls.MostHandlers,
 			each(b.Calls.RecordsByTopic[rpc.RequestTopic(names.Service)], b.Calls.Units), count(b.Calls.InVain), count(s.Calls.InVain), seconds(waitedCalls)),
-		Events: fmt.Sprintf("%s records and %s bytes on the wire each. Burst: %s callers waited at once, for %s; then %s trips waited in Kafka, and %d handlers ran. Burst and slow server: callers waited %s in all.",
+		Events: fmt.Sprintf("%s records and %s bytes on the wire each. Burst: %s callers waited at once, for %s (p99); then %s trips waited in the topic, and %d handlers ran. Burst and slow server: callers waited %s in all.",
 			each(m.Events.Records, m.Events.Units), bytesEach(m.Events), count(b.Events.MostCallers), took(b.Events.Blocked.P99), count(b.Events.MostWaiting),
 			b.Events.MostHandlers, seconds(waitedEvents)),
 		So: strings.Join(r.loads(waitedCalls, waitedEvents), " "),
@@ -209,7 +209,7 @@ func (r Report) loads(waitedCalls, waitedEvents float64) (so []string) {
 	}
 	switch {
 	case waitedCalls > shows*waitedEvents:
-		so = append(so, fmt.Sprintf("With calls it is the callers who carry it, waiting %s times as long; with events it is Kafka.", ratio(waitedCalls, waitedEvents)))
+		so = append(so, fmt.Sprintf("With calls it is the callers who carry it, waiting %s times as long; with events it is the topic.", ratio(waitedCalls, waitedEvents)))
 	default:
 		so = append(so, "Here callers waited no longer for calls than for events.")
 	}
@@ -233,12 +233,21 @@ func (r Report) use() Row {
 	m, t := r.of(normal), r.Totals
 	return Row{
 		Name: "Use",
-		Calls: fmt.Sprintf("Authentication, look-ups, validation, create-read-update-delete: %s of %s answered, in %s under normal load; the others had an error by their deadline.",
-			count(t.Answered), count(t.Calls), took(m.Calls.Blocked.P50)),
+		Calls: fmt.Sprintf("Authentication, look-ups, validation, create-read-update-delete: %s of %s answered, in %s under normal load; the others had an error after %s at most.",
+			count(t.Answered), count(t.Calls), took(m.Calls.Blocked.P50), took(r.latestError())),
 		Events: fmt.Sprintf("Background jobs, notifications, distribution of work: %s of %s done in the end, %s left for a person, %s lost.",
 			count(t.Handled), count(t.Events), count(t.Dead), count(t.Events-t.Handled-t.Dead-t.NotStored)),
 		So: "Who needs the answer calls. Who needs it done publishes.",
 	}
+}
+
+// latestError is after how many milliseconds the last of the callers that got an error
+// had it.
+func (r Report) latestError() (most float64) {
+	for _, m := range r.Scenarios {
+		most = max(most, m.Calls.Failed.Most)
+	}
+	return most
 }
 
 // choose are the sentences on when to choose which. What they say of this run they say
@@ -248,8 +257,8 @@ func (r Report) choose() []string {
 	call := "Call when the caller cannot go on without the answer, and knows what to do when there is none"
 	event := "Publish an event when the work must be done, but need not be done now"
 	if r.OK() {
-		call += fmt.Sprintf(": here the answer took %s under normal load, and without one there was an error by the deadline of %s",
-			took(m.Calls.Blocked.P50), took(milliseconds(deadline)))
+		call += fmt.Sprintf(": here the answer took %s under normal load, and without one there was an error, after %s at most with a deadline of %s",
+			took(m.Calls.Blocked.P50), took(r.latestError()), took(milliseconds(deadline)))
 		event += fmt.Sprintf(": here the caller was free after %s, and the work was done all the same when the server was slow, dead for a while, or flooded",
 			took(m.Events.Blocked.P50))
 	}

@@ -33,7 +33,7 @@ func taught() Report {
 			},
 			{
 				Name:   failing,
-				Calls:  Figures{Units: 300, Accepted: 264, Errors: map[string]int{"unavailable, completed": 36}, Failed: Latency{P50: 13, P99: 15}},
+				Calls:  Figures{Units: 300, Accepted: 264, Errors: map[string]int{"unavailable, completed": 36}, Failed: Latency{P50: 13, P99: 15, Most: 16}},
 				Events: Figures{Units: 300, Accepted: 300, Handled: 294, Dead: 6, FailedRuns: 48, Recovered: 30, Recovery: Latency{P50: 320, P99: 340}},
 			},
 			{
@@ -51,7 +51,7 @@ func taught() Report {
 			},
 			{
 				Name:   burst,
-				Calls:  Figures{Units: 2000, Accepted: 700, Errors: map[string]int{"deadline_exceeded, maybe": 1300}, MostHandlers: 8, MostCallers: 2000, BlockedSeconds: 1800, InVain: 3},
+				Calls:  Figures{Units: 2000, Accepted: 700, Errors: map[string]int{"deadline_exceeded, maybe": 1300}, MostHandlers: 8, MostCallers: 2000, BlockedSeconds: 1800, InVain: 3, Failed: Latency{Most: 1080}},
 				Events: Figures{Units: 2000, Accepted: 2000, Handled: 2000, DrainSeconds: 2.6, MostHandlers: 8, MostCallers: 1900, MostWaiting: 1980, BlockedSeconds: 40},
 			},
 		},
@@ -87,12 +87,12 @@ func TestSentencesFollowTheFigures(t *testing.T) {
 		"calls went on":                {"Coupling", func(r Report) { r.at(dead).Outage.Calls.Accepted = 8 }, "neither form was hurt"},
 		"only events were hurt":        {"Coupling", func(r Report) { o := r.at(dead).Outage; o.Calls.Accepted, o.Events.Handled = 8, 7 }, "only events were hurt"},
 		"more lines for events":        {"Complexity", nil, "Events take 2.0 times as many lines"},
-		"scalability as taught":        {"Scalability", nil, "who do 800 trips within that deadline: of the others the calls failed (1,450 with those of the slow server)"},
+		"scalability as taught":        {"Scalability", nil, "who can do 800 trips within that deadline. Beyond that calls failed, 1,450 with those of the slow server"},
 		"too small to tell":            {"Scalability", func(r Report) { r.at(burst).Calls.Accepted, r.at(slow).Calls.Accepted = 2000, 300 }, "too small to tell"},
 		"too much for both":            {"Scalability", func(r Report) { r.at(burst).Events.Handled = 1999 }, "Neither form"},
 		"failures as taught":           {"Failure handling", nil, "Of events 30 cured themselves, 6 need a person"},
 		"no failures":                  {"Failure handling", func(r Report) { f := r.at(failing); f.Calls.Errors, f.Events.FailedRuns = nil, 0 }, "Nothing failed"},
-		"load as taught":               {"System load", nil, "met 8 workers and no more. With calls it is the callers who carry it, waiting 50 times as long; with events it is Kafka. A call costs 3.0 times the bytes."},
+		"load as taught":               {"System load", nil, "met 8 workers and no more. With calls it is the callers who carry it, waiting 50 times as long; with events it is the topic. A call costs 3.0 times the bytes."},
 		"more handlers than workers":   {"System load", func(r Report) { r.at(burst).Calls.MostHandlers = 900 }, "met 900 workers of calls and 8 of events"},
 		"callers of calls do not wait": {"System load", func(r Report) { r.at(burst).Events.BlockedSeconds = 3000 }, "callers waited no longer for calls"},
 		"events cost more":             {"System load", func(r Report) { r.at(normal).Events.WireBytes = 6_000_000 }, "An event costs 10 times the bytes"},
@@ -121,9 +121,9 @@ func TestCellsHaveWhatWasMeasured(t *testing.T) {
 		"Coupling":         {{"0 of 8 calls answered", "4 ended after 1.0 s, not knowing", "From 6.0 s on 4 were refused after 0.5 ms"}, {"8 of 8 events stored", "after 2.0 ms", "8 handled, the last 0.4 s"}},
 		"Complexity":       {{"20 lines", "3 topics", "of 1,424 such calls 1 had run"}, {"40 lines", "1 topic.", "2 repeated"}},
 		"Scalability":      {{"Burst of 2,000: 35 % answered by the deadline of 1.0 s, 1,300 deadline_exceeded (maybe)", "Slow server: 50 %"}, {"100 % handled, the last after 2.6 s", "1,980 waited", "the last 4.7 s after"}},
-		"Failure handling": {{"36 of 300 failed", "13/15 ms, 36 unavailable (completed)"}, {"48 runs failed", "heard of 0", "30 were done by a retry, after 320/340 ms", "6 are dead letters"}},
+		"Failure handling": {{"36 of 300 failed", "13/15 ms, 36 unavailable (completed)"}, {"48 runs failed", "no caller heard", "30 were done by a retry, after 320/340 ms", "6 are dead letters"}},
 		"System load":      {{"2.00 records and 2,000 bytes", "2,000 callers", "8 handlers", "3 ran for callers that had given up", "2,050 s"}, {"1.00 records and 666 bytes", "1,900 callers", "41.0 s"}},
-		"Use":              {{"Authentication", "1,416 of 2,910 answered", "in 14 ms"}, {"Background jobs", "2,904 of 2,910 done", "6 left for a person, 0 lost"}},
+		"Use":              {{"Authentication", "1,416 of 2,910 answered", "in 14 ms", "the others had an error after 1.1 s at most"}, {"Background jobs", "2,904 of 2,910 done", "6 left for a person, 0 lost"}},
 	} {
 		got := row(t, taught(), name)
 		for _, text := range says[0] {
@@ -139,6 +139,7 @@ func TestChoiceSaysNothingOfARunThatBrokeAPromise(t *testing.T) {
 	t.Parallel()
 	r := taught()
 	require.Contains(t, r.choose()[0], "the answer took 14 ms")
+	require.Contains(t, r.choose()[0], "an error, after 1.1 s at most with a deadline of 1.0 s")
 	require.Contains(t, r.choose()[1], "the work was done all the same")
 	r.Broken = []string{"something"}
 	for _, text := range r.choose() {
