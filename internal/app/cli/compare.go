@@ -9,10 +9,8 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"github.com/duplex-go/duplex"
 	"github.com/duplex-go/duplex/broker"
 	"github.com/duplex-go/duplex/internal/app/compare"
 	"github.com/duplex-go/duplex/internal/app/demo"
@@ -46,12 +44,8 @@ const compareExamples = `  duplex compare
   duplex compare --brokers 127.0.0.1:9092 --markdown > differences.md
   duplex compare --json | jq '.scenarios[] | {name, calls: .calls.blocked, events: .events.blocked}'`
 
-const (
-	// comparePatience bounds what the comparison does around itself.
-	comparePatience = 10 * time.Second
-	// mostRecords bounds the burst: each of its trips is a caller that waits.
-	mostRecords = 20_000
-)
+// mostRecords bounds the burst: each of its trips is a caller that waits.
+const mostRecords = 20_000
 
 type compareOptions struct {
 	cluster  *config.ClusterFlags
@@ -158,7 +152,7 @@ func (o *compareOptions) place(ctx context.Context, cfg *compare.Config) (remove
 	}
 	cfg.Names = compare.NewNames("duplex-compare-", "."+time.Now().UTC().Format("20060102-150405.000000"))
 	cfg.Where = "Kafka at " + strings.Join(cfg.Cluster.Brokers, ",")
-	err = compareWith(ctx, cfg.Cluster, func(ctx context.Context, cl *kgo.Client) error {
+	err = withClient(ctx, "compare", cfg.Cluster, func(ctx context.Context, cl *kgo.Client) error {
 		created, err := kafka.EnsureTopic(ctx, cl, "compare", cfg.Names.Topic, compare.Partitions)
 		if err == nil && !created {
 			return fmt.Errorf("compare: creating topic %q: it exists already: try again", cfg.Names.Topic)
@@ -169,50 +163,8 @@ func (o *compareOptions) place(ctx context.Context, cfg *compare.Config) (remove
 		return nil, err
 	}
 	return func(ctx context.Context) error {
-		return compareWith(ctx, cfg.Cluster, func(ctx context.Context, cl *kgo.Client) error { return sweepComparison(ctx, cl, cfg.Names) })
+		return withClient(ctx, "compare", cfg.Cluster, func(ctx context.Context, cl *kgo.Client) error {
+			return sweep(ctx, cl, "compare", cfg.Names.Groups(), cfg.Names.Topics())
+		})
 	}, nil
-}
-
-// sweepComparison removes what the comparison made, as far as it came.
-func sweepComparison(ctx context.Context, cl *kgo.Client, names compare.Names) error {
-	var errs []error
-	for _, group := range names.Groups() {
-		errs = append(errs, deleteGroup(ctx, cl, group))
-	}
-	for _, topic := range names.Topics() {
-		if err := kafka.DeleteTopic(ctx, cl, "compare", topic); !errors.Is(err, duplex.ErrUnknownTopic) {
-			errs = append(errs, err)
-		}
-	}
-	return errors.Join(errs...)
-}
-
-// deleteGroup deletes a group, once it has no members: one whose server just died is a
-// member until its session ends.
-func deleteGroup(ctx context.Context, cl *kgo.Client, group string) error {
-	for {
-		err := kafka.DeleteGroup(ctx, cl, "compare", group)
-		if !errors.Is(err, kerr.NonEmptyGroup) {
-			return err
-		}
-		select {
-		case <-ctx.Done():
-			return err
-		case <-time.After(100 * time.Millisecond):
-		}
-	}
-}
-
-func compareWith(ctx context.Context, c duplex.Cluster, fn func(context.Context, *kgo.Client) error) error {
-	cl, err := kafka.NewClient(c, nil)
-	if err != nil {
-		return command.UsageError(err)
-	}
-	defer cl.Close()
-	if err := kafka.Reach(ctx, cl, "compare", comparePatience); err != nil {
-		return err
-	}
-	ctx, cancel := context.WithTimeout(ctx, 2*comparePatience)
-	defer cancel()
-	return fn(ctx, cl)
 }

@@ -12,10 +12,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
-	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
-	"github.com/duplex-go/duplex"
 	"github.com/duplex-go/duplex/broker"
 	"github.com/duplex-go/duplex/internal/app/demo"
 	"github.com/duplex-go/duplex/internal/command"
@@ -48,9 +46,6 @@ or the demo could not go on, 2 usage, 130 interrupted.`
 const demoExamples = `  duplex demo
   duplex demo --brokers 127.0.0.1:9092
   duplex demo --json | jq .end_to_end_p99_ms`
-
-// demoPatience bounds what the demo does around its story.
-const demoPatience = 10 * time.Second
 
 type demoOptions struct {
 	cluster *config.ClusterFlags
@@ -161,7 +156,7 @@ func (o *demoOptions) place(ctx context.Context, cfg *demo.Config) (place, error
 
 func onCluster(ctx context.Context, cfg *demo.Config) (place, error) {
 	with := func(ctx context.Context, fn func(context.Context, *kgo.Client) error) error {
-		return withClient(ctx, cfg.Cluster, fn)
+		return withClient(ctx, "demo", cfg.Cluster, fn)
 	}
 	err := with(ctx, func(ctx context.Context, cl *kgo.Client) error {
 		created, err := kafka.EnsureTopic(ctx, cl, "demo", cfg.Names.Topic, demo.Partitions)
@@ -175,52 +170,7 @@ func onCluster(ctx context.Context, cfg *demo.Config) (place, error) {
 	}
 	return place{remove: func(ctx context.Context) error {
 		return with(ctx, func(ctx context.Context, cl *kgo.Client) error {
-			return sweep(ctx, cl, cfg.Names)
+			return sweep(ctx, cl, "demo", cfg.Names.Groups(), cfg.Names.Topics())
 		})
 	}}, nil
-}
-
-// sweep removes what the demo made, as far as it came.
-func sweep(ctx context.Context, cl *kgo.Client, names demo.Names) error {
-	var errs []error
-	for _, group := range names.Groups() {
-		errs = append(errs, deleteGroup(ctx, cl, group))
-	}
-	for _, topic := range names.Topics() {
-		if err := kafka.DeleteTopic(ctx, cl, "demo", topic); !errors.Is(err, duplex.ErrUnknownTopic) {
-			errs = append(errs, err)
-		}
-	}
-	return errors.Join(errs...)
-}
-
-// deleteGroup waits for members that left without a word: until their sessions end.
-func deleteGroup(ctx context.Context, cl *kgo.Client, group string) error {
-	ticker := time.NewTicker(100 * time.Millisecond)
-	defer ticker.Stop()
-	for {
-		err := kafka.DeleteGroup(ctx, cl, "demo", group)
-		if !errors.Is(err, kerr.NonEmptyGroup) {
-			return err
-		}
-		select {
-		case <-ticker.C:
-		case <-ctx.Done():
-			return err
-		}
-	}
-}
-
-func withClient(ctx context.Context, c duplex.Cluster, fn func(context.Context, *kgo.Client) error) error {
-	cl, err := kafka.NewClient(c, nil)
-	if err != nil {
-		return command.UsageError(err)
-	}
-	defer cl.Close()
-	if err := kafka.Reach(ctx, cl, "demo", demoPatience); err != nil {
-		return err
-	}
-	ctx, cancel := context.WithTimeout(ctx, demoPatience)
-	defer cancel()
-	return fn(ctx, cl)
 }
