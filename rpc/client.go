@@ -161,10 +161,11 @@ func NewClient(cfg ClientConfig) (*Client, error) {
 	c.over = make(chan struct{})
 	c.pending.most = cfg.MaxPending
 	c.outbox = newOutbox(c.life, client, &c.pending, &c.background)
+	c.outbox.over = c.over
 	c.inbox.owner, c.inbox.open = c, make(chan struct{})
 	c.claims.owner = c
 	c.cancels.most = mostCancels
-	c.presence.client, c.presence.life, c.presence.background = client, c.life, &c.background
+	c.presence.client, c.presence.life, c.presence.over, c.presence.background = client, c.life, c.over, &c.background
 	c.loops.Go(func() { c.inbox.run(c.life) })
 	c.loops.Go(func() { c.claims.run(c.life) })
 	return c, nil

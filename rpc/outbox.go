@@ -32,6 +32,7 @@ type outbox struct {
 	topics  sync.Map             // of *requestsTo, by name
 	byKey   kgo.TopicPartitioner // where Java's default partitioner sends keys
 
+	over       chan struct{} // of the client
 	background *background
 }
 
@@ -292,7 +293,14 @@ func (o *outbox) know(ctx context.Context, topic string) error {
 		return nil
 	}
 	o.mu.Unlock()
-	return o.look(ctx, topic)
+	looked := make(chan error, 1)
+	o.background.run(func() { looked <- o.look(ctx, topic) })
+	select {
+	case err := <-looked:
+		return err
+	case <-o.over:
+		return duplex.ErrClosed
+	}
 }
 
 // lookAgain looks at a topic that was there.

@@ -22,6 +22,7 @@ import (
 type presence struct {
 	client     *kgo.Client
 	life       context.Context //nolint:containedctx // of the client, for what it asks
+	over       chan struct{}   // of the client
 	background *background
 	services   sync.Map // of *served, by service
 }
@@ -80,7 +81,7 @@ func (p *presence) nobody(ctx context.Context, service string, s *served) bool {
 	case <-asking:
 	case <-ctx.Done():
 		return false
-	case <-p.life.Done():
+	case <-p.over:
 		return false
 	}
 	s.mu.Lock()

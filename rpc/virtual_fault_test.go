@@ -201,7 +201,7 @@ func faultCases() []faultCase {
 		}
 	}
 	refuse := func(err *kerr.Error, keep bool) func(w *faultWorld) {
-		return func(w *faultWorld) { w.refuseRequests(err, keep) }
+		return func(w *faultWorld) { w.refuse(rpc.RequestTopic("clock"), err, keep) }
 	}
 	return []faultCase{
 		{name: "not ready: nobody is there", before: func(w *faultWorld) { w.caller.sever() }, timeout: 3 * second,
@@ -239,6 +239,8 @@ func faultCases() []faultCase {
 			code: rpc.DeadlineExceeded, executed: rpc.Maybe, ends: 3 * second, ran: 1, late: 1},
 		{name: "answered: the reply is lost", during: func(w *faultWorld) { w.server.lose(kmsg.Produce) }, timeout: 3 * second,
 			code: rpc.DeadlineExceeded, executed: rpc.Maybe, ends: 3 * second, ran: 1, late: 1},
+		{name: "answered: the reply is refused once", during: func(w *faultWorld) { w.refuse(rpc.ReplyTopic("desk"), kerr.PolicyViolation, false) },
+			timeout: 3 * second, ran: 1, ends: -1},
 		{name: "answered: the server does not hear that the reply is stored", during: func(w *faultWorld) { w.server.silence(kmsg.Produce) }, timeout: 3 * second,
 			ran: 1},
 		{name: "answered: the caller does not get the reply", during: func(w *faultWorld) { w.caller.silence(kmsg.Fetch) }, timeout: 3 * second,
@@ -287,6 +289,7 @@ func (of *faultCase) run(t *testing.T, b *broker.Broker, later bool) {
 		_, err := rpc.Call(within(t, time.Minute), w.client, w.plain, 0)
 		require.NoError(t, err)
 		w.ran.Store(0)
+		time.Sleep(time.Second) // all is acknowledged
 	}
 	if of.during != nil {
 		of.during(w)
@@ -324,16 +327,16 @@ func (of *faultCase) run(t *testing.T, b *broker.Broker, later bool) {
 	require.NoError(t, err, "calls flow again")
 }
 
-// refuseRequests has the broker refuse requests of calls, once or always.
-func (w *faultWorld) refuseRequests(why *kerr.Error, always bool) {
+// refuse has the broker refuse what is written to a topic, once or for a while.
+func (w *faultWorld) refuse(topic string, why *kerr.Error, always bool) {
 	kafka := w.broker.Kfake()
-	id := kafka.TopicInfo(rpc.RequestTopic("clock")).TopicID
+	id := kafka.TopicInfo(topic).TopicID
 	var n atomic.Int64
 	until := time.Now().Add(4 * time.Second)
 	kafka.ControlKey(int16(kmsg.Produce), func(req kmsg.Request) (kmsg.Response, error, bool) {
 		kafka.KeepControl()
 		r, _ := req.(*kmsg.ProduceRequest)
-		if len(r.Topics) == 0 || (r.Topics[0].Topic != rpc.RequestTopic("clock") && r.Topics[0].TopicID != id) || time.Now().After(until) {
+		if len(r.Topics) == 0 || (r.Topics[0].Topic != topic && r.Topics[0].TopicID != id) || time.Now().After(until) {
 			return nil, nil, false
 		}
 		if n.Add(1) > 1 && !always {
@@ -433,26 +436,38 @@ func TestVirtualImpatientCallBesideAPatientOne(t *testing.T) {
 // Closing a client ends the calls in all their states at once.
 func TestVirtualCloseEndsCallsInEachState(t *testing.T) {
 	for name, of := range map[string]struct {
-		fault    func(caller *line, during bool)
+		fault    func(b *broker.Broker, caller *line, during bool)
 		executed rpc.Executed
 	}{
-		"not ready": {func(caller *line, during bool) {
+		"not ready": {func(_ *broker.Broker, caller *line, during bool) {
 			if !during {
 				caller.silence(kmsg.ListOffsets)
 			}
 		}, rpc.Never},
-		"looking for a server": {func(caller *line, during bool) {
+		"looking for a server": {func(_ *broker.Broker, caller *line, during bool) {
 			if during {
 				time.Sleep(time.Minute)
-				caller.silence(kmsg.DescribeGroups)
+				caller.silence(kmsg.DescribeGroups, kmsg.Produce)
 			}
 		}, rpc.Never},
-		"sent": {func(caller *line, during bool) {
+		"looking for the topic": {func(_ *broker.Broker, caller *line, during bool) {
+			if during {
+				caller.silence(kmsg.Metadata, kmsg.Produce)
+			}
+		}, rpc.Never},
+		"sent": {func(_ *broker.Broker, caller *line, during bool) {
 			if during {
 				caller.lose(kmsg.Produce)
 			}
 		}, rpc.Maybe},
-		"at work": {func(*line, bool) {}, rpc.Maybe},
+		"not ready any more": {func(b *broker.Broker, caller *line, during bool) {
+			if during { // and its claim cannot be given back
+				caller.silence(kmsg.ListOffsets, kmsg.Produce)
+				_ = b.Kfake().DeleteTopic(rpc.ReplyTopic("desk"))
+				time.Sleep(time.Minute)
+			}
+		}, rpc.Never},
+		"at work": {func(*broker.Broker, *line, bool) {}, rpc.Maybe},
 	} {
 		t.Run(name, func(t *testing.T) {
 			duplextest.VirtualTime(t, func(t *testing.T, b *broker.Broker) {
@@ -465,14 +480,18 @@ func TestVirtualCloseEndsCallsInEachState(t *testing.T) {
 				})}})
 				time.Sleep(5 * time.Second)
 				caller, cluster := newLine(b.Cluster())
-				of.fault(caller, false)
+				of.fault(b, caller, false)
 				t.Cleanup(caller.heal)
-				c := client(t, rpc.ClientConfig{Cluster: cluster})
+				c, err := rpc.NewClient(rpc.ClientConfig{Cluster: cluster, Service: "desk"})
+				require.NoError(t, err)
 				if name != "not ready" {
 					_, err := rpc.Call(within(t, time.Minute), c, m, false)
 					require.NoError(t, err)
 				}
-				of.fault(caller, true)
+				of.fault(b, caller, true)
+				if name == "looking for the topic" {
+					m.Service = "another"
+				}
 				ended := make(chan error, 2)
 				go func() { _, err := rpc.Call(within(t, time.Minute), c, m, true); ended <- err }()
 				go func() { _, err := rpc.Go(within(t, time.Minute), c, m, true).Wait(t.Context()); ended <- err }()
