@@ -161,8 +161,12 @@ func (c *Client) once(ctx context.Context, to callee, attempt int, request *kgo.
 	if err != nil {
 		return nil, c.notYet(ctx, to.method, err)
 	}
-	if err := c.findServer(ctx, to, request.Topic); err != nil {
-		return nil, err
+	now := time.Now()
+	if !c.outbox.knows(request.Topic, now) || !to.served.certain(now) {
+		if err := c.findServer(ctx, to, request.Topic); err != nil {
+			return nil, err
+		}
+		now = time.Now()
 	}
 	ended, _ := c.waits.Get().(waiting)
 	if ended == nil {
@@ -170,7 +174,7 @@ func (c *Client) once(ctx context.Context, to callee, attempt int, request *kgo.
 	}
 	deadline, _ := ctx.Deadline()
 	call := &call{method: to.method, to: ended}
-	if e := c.begin(ctx, call, at, attempt, deadline, request); e != nil {
+	if e := c.begin(ctx, call, at, attempt, deadline, now, request); e != nil {
 		return nil, e
 	}
 	select {
@@ -187,8 +191,8 @@ func (c *Client) once(ctx context.Context, to callee, attempt int, request *kgo.
 }
 
 // begin sends the request of an attempt. The call ends once, unless it is given up before.
-func (c *Client) begin(ctx context.Context, call *call, at address, attempt int, deadline time.Time, request *kgo.Record) *Error {
-	left := time.Until(deadline)
+func (c *Client) begin(ctx context.Context, call *call, at address, attempt int, deadline, now time.Time, request *kgo.Record) *Error {
+	left := deadline.Sub(now)
 	switch {
 	case ctx.Err() != nil:
 		return before(ctx, expiredBefore, call.method, context.Cause(ctx))
@@ -307,7 +311,7 @@ func (c *Client) finish(to callee, res result) (*kgo.Record, *Error) {
 	if res.err != nil {
 		return nil, res.err
 	}
-	to.served.heard()
+	to.served.heard(res.came)
 	p := parseReply(res.reply, &c.words)
 	if p.code == "" {
 		to.served.budget.succeeded()

@@ -179,7 +179,8 @@ func (i *inbox) route(ctx context.Context, client *kgo.Client) error {
 				broken = explained
 			}
 		})
-		fetches.EachRecord(i.owner.arrived)
+		now := time.Now()
+		fetches.EachRecord(func(r *kgo.Record) { i.owner.arrived(r, now) })
 		if broken == nil && missing != nil && i.gone(ctx) {
 			broken = missing
 		}
@@ -212,7 +213,7 @@ func (i *inbox) gone(ctx context.Context) bool {
 }
 
 // arrived ends the call that a reply belongs to.
-func (c *Client) arrived(r *kgo.Record) {
+func (c *Client) arrived(r *kgo.Record, now time.Time) {
 	p := parser{r: r}
 	id := p.correlationID(true)
 	n, whose := c.identity.parse(id)
@@ -229,7 +230,7 @@ func (c *Client) arrived(r *kgo.Record) {
 		return
 	}
 	if call := c.pending.take(n, true); call != nil {
-		call.to.end(result{reply: r})
+		call.to.end(result{reply: r, came: now})
 		return
 	}
 	switch ended, replied := c.pending.had(n); {

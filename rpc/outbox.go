@@ -271,16 +271,16 @@ func (t *requestsTo) next(now int64) int32 {
 }
 
 // knows reports whether a topic's partitions are known.
-func (o *outbox) knows(topic string) bool {
+func (o *outbox) knows(topic string, now time.Time) bool {
 	t := o.topic(topic)
-	return t != nil && time.Now().UnixNano()-t.known.Load() < int64(partitionsKnown)
+	return t != nil && now.UnixNano()-t.known.Load() < int64(partitionsKnown)
 }
 
 // know sees to it that a topic's partitions are known. What was known half a minute ago is
 // looked at again, but no call waits for that. The error is coded as
 // [duplex.ErrUnknownTopic] if there is no such topic.
 func (o *outbox) know(ctx context.Context, topic string) error {
-	if o.knows(topic) {
+	if o.knows(topic, time.Now()) {
 		return nil
 	}
 	o.mu.Lock()

@@ -34,6 +34,8 @@ const (
 	// mostTombstones bounds how many those are, in each shard.
 	tombstone      = time.Minute
 	mostTombstones = 4096
+	// lookAtClock is how many calls end before it is looked whether the time is over.
+	lookAtClock = 64
 )
 
 // call is one that is under way.
@@ -60,6 +62,7 @@ func (w waiting) end(res result) { w <- res }
 // result is how a call ends.
 type result struct {
 	reply *kgo.Record
+	came  time.Time // when the reply did
 	err   *Error
 }
 
@@ -102,9 +105,10 @@ func (p *pending) take(n number, replied bool) *call {
 
 // bury notes that a call has ended.
 func (s *pendingShard) bury(n number, replied bool) {
-	now := time.Now()
-	if now.Sub(s.turned) >= tombstone || len(s.ended) >= mostTombstones {
-		s.before, s.ended, s.turned = s.ended, nil, now
+	if len(s.ended)%lookAtClock == 0 {
+		if now := time.Now(); now.Sub(s.turned) >= tombstone || len(s.ended) >= mostTombstones {
+			s.before, s.ended, s.turned = s.ended, nil, now
+		}
 	}
 	if s.ended == nil {
 		s.ended = map[number]bool{}

@@ -54,15 +54,17 @@ func (p *presence) of(service string) *served {
 }
 
 // heard notes that a server of the service is there.
-func (s *served) heard() { s.replied.Store(time.Now().UnixNano()) }
+func (s *served) heard(at time.Time) { s.replied.Store(at.UnixNano()) }
 
 // certain reports whether it is known, without a question, that a service has servers.
-func (s *served) certain() bool { return time.Now().UnixNano()-s.replied.Load() < int64(servedFor) }
+func (s *served) certain(now time.Time) bool {
+	return now.UnixNano()-s.replied.Load() < int64(servedFor)
+}
 
 // nobody reports whether it is known that a service has no servers. One call asks, and the
 // others wait for that, each for as long as it has.
 func (p *presence) nobody(ctx context.Context, service string, s *served) bool {
-	if s.certain() {
+	if s.certain(time.Now()) {
 		return false
 	}
 	s.mu.Lock()

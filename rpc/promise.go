@@ -69,7 +69,8 @@ func (p *Promise[Resp]) Wait(ctx context.Context) (Resp, error) {
 // atOnce reports whether a call to a service needs nothing that has to be waited for, and
 // where its reply is to go.
 func (c *Client) atOnce(service string) (at address, ok bool) {
-	if len(c.cfg.Interceptors) > 0 || c.closed.Load() || !c.outbox.knows(RequestTopic(service)) || !c.presence.of(service).certain() {
+	now := time.Now()
+	if len(c.cfg.Interceptors) > 0 || c.closed.Load() || !c.outbox.knows(RequestTopic(service), now) || !c.presence.of(service).certain(now) {
 		return address{}, false
 	}
 	return c.inbox.isOpen()
@@ -99,7 +100,7 @@ func (f *flying) start(ctx context.Context, at address, deadline time.Time) {
 	f.deadline = deadline
 	f.ctx, f.span = f.client.telemetry.Start(ctx, f.callee.method)
 	f.call.method, f.call.to = f.callee.method, f
-	if e := f.client.begin(f.ctx, &f.call, at, 0, deadline, f.request); e != nil { //nolint:contextcheck // it is ctx with a span
+	if e := f.client.begin(f.ctx, &f.call, at, 0, deadline, time.Now(), f.request); e != nil { //nolint:contextcheck // it is ctx with a span
 		f.settle(nil, e)
 		return
 	}

@@ -112,13 +112,13 @@ func (r *replier) forget(topic string) {
 
 // allowed reports whether a reply may go where a request wants it: to a partition of a
 // topic that is there and whose name begins as it must. Nothing is ever created.
-func (r *replier) allowed(ctx context.Context, q request) bool {
+func (r *replier) allowed(ctx context.Context, q request, now time.Time) bool {
 	if strings.HasPrefix(q.replyTopic, "__") {
 		return false
 	}
 	for _, prefix := range r.server.cfg.ReplyPrefixes {
 		if strings.HasPrefix(q.replyTopic, prefix) {
-			return q.partition < r.partitions(ctx, q.replyTopic, q.partition)
+			return q.partition < r.partitions(ctx, q.replyTopic, q.partition, now)
 		}
 	}
 	return false
@@ -126,9 +126,11 @@ func (r *replier) allowed(ctx context.Context, q request) bool {
 
 // partitions is how many a topic has, 0 if it is not there. One that had too few for what
 // is wanted may have grown since: it is looked at again.
-func (r *replier) partitions(ctx context.Context, topic string, wanted int32) int32 {
-	came := time.Now()
+func (r *replier) partitions(ctx context.Context, topic string, wanted int32, came time.Time) int32 {
 	t, known := r.recall(topic)
+	if known && came.Before(t.until) && wanted < t.partitions {
+		return t.partitions
+	}
 	if known && 0 < t.partitions && t.partitions <= wanted {
 		select {
 		case <-ctx.Done():

@@ -31,7 +31,7 @@ func (s *Server) handle(ctx context.Context, r *kgo.Record) error {
 	if q.oneWay() {
 		return s.handleOneWay(ctx, r, q, err)
 	}
-	if !s.replier.Load().allowed(ctx, q) {
+	if !s.replier.Load().allowed(ctx, q, got) {
 		s.counts.refusedAddresses.Add(1)
 		s.log.Warn("a request wants its reply where none may go: it is not run, and not answered",
 			zap.String("reply_topic", bounded(q.replyTopic)), zap.Int32("reply_partition", q.partition), zap.String("caller", q.caller),
