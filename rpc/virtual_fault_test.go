@@ -184,6 +184,7 @@ type faultCase struct {
 	works          time.Duration // the handler
 	timeout        time.Duration
 	safe           bool
+	stranger       bool // the call is to a service that was not called before
 
 	code     rpc.Code // "" for an answer
 	executed rpc.Executed
@@ -216,6 +217,8 @@ func faultCases() []faultCase {
 			timeout: 300 * time.Millisecond, code: rpc.DeadlineExceeded, executed: rpc.Never, ends: 300 * time.Millisecond},
 		{name: "looking for a server: it left, and the service is empty", during: idle(func(w *faultWorld) { w.server.sever(); time.Sleep(time.Minute) }),
 			timeout: 3 * second, code: rpc.Unavailable, executed: rpc.Never},
+		{name: "looking for the topic: metadata is silent", during: func(w *faultWorld) { w.caller.silence(kmsg.Metadata) }, stranger: true, timeout: 3 * second,
+			code: rpc.Unavailable, executed: rpc.Never, ends: 3 * second},
 		{name: "looking at the topic: metadata is silent", during: idle(func(w *faultWorld) { w.caller.silence(kmsg.Metadata) }), timeout: 3 * second,
 			ends: -1, ran: 1}, // what comes after it on its connection may wait, and says nothing, either
 		{name: "buffered: the request is lost", during: func(w *faultWorld) { w.caller.lose(kmsg.Produce) }, timeout: 3 * second,
@@ -297,6 +300,9 @@ func (of *faultCase) run(t *testing.T, b *broker.Broker, later bool) {
 	m := w.plain
 	if of.safe {
 		m = w.safe
+	}
+	if of.stranger {
+		m.Service = "another"
 	}
 	ctx := within(t, of.timeout)
 	began := time.Now()
