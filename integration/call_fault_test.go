@@ -81,7 +81,7 @@ func callFaults() []callFault {
 			l.pass(3 * time.Second)
 			n.Unpause(l.t)
 		}, 0},
-		{"the partition of replies gets another leader", func(l *callLoad) { l.moveLeader(replies(l)) }, loadTimeout},
+		{"the partition of replies gets another leader", func(l *callLoad) { l.moveLeader(replies(l)) }, noticedWithin},
 		{"the topic of replies grows", func(l *callLoad) {
 			_, err := l.admin().UpdatePartitions(l.t.Context(), 4, replies(l))
 			require.NoError(l.t, err)
