@@ -41,6 +41,7 @@ func (r callReport) markdown() string {
 	if targets := r.targets(); targets != "" {
 		b.WriteString(targets + "\n")
 	}
+	r.summary(&b)
 	r.echoes(&b)
 	r.inFlight(&b)
 	fmt.Fprintf(&b, "%d rounds after one that does not count, arms by turns, each run a process of its own; medians. ÷ first is the ratio to the first arm "+
@@ -51,6 +52,26 @@ func (r callReport) markdown() string {
 		fmt.Fprintf(&b, "- %s\n", s)
 	}
 	return b.String()
+}
+
+// summary says what the way through a log costs, and what comes of many callers; nothing
+// without calls beside all arms.
+func (r callReport) summary(b *strings.Builder) {
+	var rows strings.Builder
+	for _, m := range r.Workloads {
+		if m.Workload.Kind != calls || m.Workload.Peer != "" {
+			continue
+		}
+		times := func(a arm) float64 { return m.median(a, m.rate) }
+		ms := func(a arm) float64 { return m.median(a, p50) / 1000 }
+		fmt.Fprintf(&rows, "| %d | %s | %.2f | %.2f | %.2f | %.2f | %.2f | %.2f | %.2f |\n", m.Workload.Callers, thousands(times(armDuplex)),
+			times(armDuplex)/times(armKgo), times(armControl)/times(armKgo), times(armDuplex)/times(armGRPC), times(armDuplex)/times(armHTTP),
+			ms(armDuplex), ms(armKgo), ms(armGRPC))
+	}
+	if rows.Len() > 0 {
+		b.WriteString("| callers | calls/s | ÷ raw franz-go | noise | ÷ gRPC | ÷ HTTP | p50 ms | raw franz-go | gRPC |\n|---|---|---|---|---|---|---|---|---|\n" +
+			rows.String() + "\n")
+	}
 }
 
 // echoes is the table of calls that are answered; nothing where none were asked for.

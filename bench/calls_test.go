@@ -21,11 +21,13 @@ import (
 // As for the other workloads, the figures mean nothing here.
 func TestCallsAreMeasuredAndReported(t *testing.T) {
 	var out, talk bytes.Buffer
-	args := []string{"calls", "-brokers", strings.Join(fake(t), ","), "-rounds", "1", "-scale", "0.001", "-partitions", "2", "-json"}
+	args := []string{"calls", "-brokers", strings.Join(fake(t), ","), "-rounds", "1", "-scale", "0.001", "-partitions", "2", "-json", "-spring", t.TempDir()}
 	require.NoError(t, run(t.Context(), args, strings.NewReader(""), &out, &talk), talk.String())
+	require.Contains(t, talk.String(), "bench: SKIPPING calls × 1 beside Spring: ")
 	var r callReport
 	require.NoError(t, json.Unmarshal(out.Bytes(), &r))
-	require.Len(t, r.Workloads, len(callWorkloads()))
+	wanted := slices.DeleteFunc(callWorkloads(), func(w workload) bool { return w.Peer == armSpring })
+	require.Len(t, r.Workloads, len(wanted))
 	arms, asked := 0, 0
 	for _, m := range r.Workloads {
 		asked += len(m.Workload.callTargets())
@@ -46,11 +48,14 @@ func TestCallsAreMeasuredAndReported(t *testing.T) {
 	}
 	_, table, found := strings.Cut(talk.String(), "| asked for |")
 	require.True(t, found)
-	targets, table, found := strings.Cut(table, "| workload |")
+	targets, table, found := strings.Cut(table, "| callers |")
+	require.True(t, found)
+	summary, table, found := strings.Cut(table, "| workload |")
 	require.True(t, found)
 	echoes, flights, found := strings.Cut(table, "| calls under way |")
 	require.True(t, found)
 	require.Equal(t, 1+asked, strings.Count(targets, "\n|"), targets)
+	require.Equal(t, 1+4, strings.Count(summary, "\n|"), summary)
 	require.Equal(t, 1+arms, strings.Count(echoes, "\n|"), echoes)
 	require.Equal(t, 2, strings.Count(flights, "\n|"), flights)
 	require.Contains(t, targets, "| calls × 1 | p50 | kgo | ≤ 1.15 |")

@@ -50,8 +50,11 @@ type requestsTo struct {
 	// than are used.
 	grown   int32
 	grownAt time.Time
-	turn    int32   // of the next burst without keys
-	slow    []int64 // by partition: until when it is passed over, in ms since 1970
+	turn    int32 // of the next burst without keys
+	// By partition: until when it is passed over, in ms since 1970, and how many bursts are
+	// not acknowledged there.
+	slow   []int64
+	unsure []int
 }
 
 const (
@@ -157,6 +160,16 @@ func (o *outbox) launch(b *burst) {
 	}
 }
 
+// acknowledged is called when all of a burst is acknowledged, or given up.
+func (o *outbox) acknowledged(b *burst) {
+	o.mu.Lock()
+	for t, p := range b.turned {
+		t.unsure[p]--
+	}
+	o.mu.Unlock()
+	o.landed(b)
+}
+
 // landed is called when a burst is acknowledged, or has had its time: the next one may
 // go.
 func (o *outbox) landed(b *burst) {
@@ -208,6 +221,9 @@ func (o *outbox) address(b *burst) {
 		r := &c.request.record
 		r.Partition = o.partition(r, b)
 	}
+	for t, p := range b.turned {
+		t.unsure[p]++
+	}
 }
 
 // place gives one record its partition.
@@ -258,16 +274,22 @@ func (t *requestsTo) learn(n int32, now time.Time) {
 }
 
 // next is the partition of the next burst: the one after the last one that can be
-// written, as far as is known.
+// written, as far as is known, and has nothing under way: its leader may be gone.
 func (t *requestsTo) next(now int64) int32 {
 	first := (t.turn + 1) % t.partitions
-	for i := range t.partitions {
-		if t.turn = (first + i) % t.partitions; t.slow[t.turn] <= now {
-			return t.turn
+	for _, may := range []func(p int32) bool{
+		func(p int32) bool { return t.slow[p] <= now && t.unsure[p] == 0 },
+		func(p int32) bool { return t.slow[p] <= now },
+		func(int32) bool { return true },
+	} {
+		for i := range t.partitions {
+			if p := (first + i) % t.partitions; may(p) {
+				t.turn = p
+				return p
+			}
 		}
 	}
-	t.turn = first // all are slow
-	return t.turn
+	return first
 }
 
 // knows reports whether a topic's partitions are known.
@@ -334,7 +356,7 @@ func (o *outbox) look(ctx context.Context, topic string) error {
 	t.missing = false
 	t.learn(there[0].Partitions, time.Now())
 	for len(t.slow) < int(t.partitions) {
-		t.slow = append(t.slow, 0)
+		t.slow, t.unsure = append(t.slow, 0), append(t.unsure, 0)
 	}
 	o.topics.Store(topic, t)
 	return nil

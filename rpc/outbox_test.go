@@ -28,13 +28,19 @@ func TestAddedPartitionsAreLeftToTheServersFirst(t *testing.T) {
 
 func TestBurstsPassOverSlowPartitions(t *testing.T) {
 	t.Parallel()
-	topic := &requestsTo{partitions: 4, slow: []int64{0, 10, 10, 0}, turn: 0}
+	topic := &requestsTo{partitions: 4, slow: []int64{0, 10, 10, 0}, unsure: make([]int, 4), turn: 0}
 	require.Equal(t, int32(3), topic.next(5))
 	require.Equal(t, int32(0), topic.next(5))
 	require.Equal(t, int32(1), topic.next(11))
 	topic.slow = []int64{99, 99, 99, 99}
 	first := topic.next(5)
 	require.Equal(t, (first+1)%4, topic.next(5), "all are slow: then one after the other")
+
+	topic = &requestsTo{partitions: 4, slow: []int64{0, 0, 10, 0}, unsure: []int{0, 1, 0, 1}}
+	require.Equal(t, int32(0), topic.next(5), "the only one that can be written and has nothing under way")
+	topic.unsure[0] = 1
+	require.Equal(t, int32(1), topic.next(5), "all have: then one that can be written")
+	require.Equal(t, int32(3), topic.next(5))
 }
 
 func TestPendingCallsAreBounded(t *testing.T) {

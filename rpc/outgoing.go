@@ -44,7 +44,7 @@ func (o *outgoing) sent(r *kgo.Record, err error) {
 		o.release()
 	}
 	if burst.left.Add(-1) == 0 {
-		outbox.landed(burst)
+		outbox.acknowledged(burst)
 	}
 }
 
