@@ -69,6 +69,7 @@ func newReplier(ctx context.Context, s *Server) (*replier, error) {
 		r.close()
 		return nil, err
 	}
+	kafka.AwaitEverywhere(bounded, client, RequestTopic(s.service)) // the consumer asks whom it likes
 	return r, nil
 }
 

@@ -125,6 +125,44 @@ func Topics(ctx context.Context, cl *kgo.Client, op string, names ...string) ([]
 	return topics, errors.Join(errs...)
 }
 
+// everywhereTimeout bounds what AwaitEverywhere waits, everywhereAnswer how long a broker may
+// take to answer, and everywhereEvery is between two questions.
+const everywhereTimeout, everywhereAnswer, everywhereEvery = 5 * time.Second, 500 * time.Millisecond, 50 * time.Millisecond
+
+// AwaitEverywhere waits until all brokers that answer know a topic that one of them knows,
+// such as one that was made a moment ago: whoever looks for it next may ask any of them, and
+// be told that it does not exist. It gives up after five seconds.
+func AwaitEverywhere(ctx context.Context, cl *kgo.Client, topic string) {
+	ctx, cancel := context.WithTimeout(ctx, everywhereTimeout)
+	defer cancel()
+	for _, b := range cl.DiscoveredBrokers() {
+		for !knows(ctx, b, topic) {
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(everywhereEvery):
+			}
+		}
+	}
+}
+
+// knows reports whether a broker knows a topic, or does not answer: others do not hear from
+// it either.
+func knows(ctx context.Context, b *kgo.Broker, topic string) bool {
+	ctx, cancel := context.WithTimeout(ctx, everywhereAnswer)
+	defer cancel()
+	req := kmsg.NewPtrMetadataRequest()
+	t := kmsg.NewMetadataRequestTopic()
+	t.Topic = kmsg.StringPtr(topic)
+	req.Topics = append(req.Topics, t)
+	resp, err := within(ctx, func() (kmsg.Response, error) { return b.Request(ctx, req) })
+	if err != nil {
+		return true
+	}
+	metadata, ok := resp.(*kmsg.MetadataResponse)
+	return !ok || len(metadata.Topics) != 1 || metadata.Topics[0].ErrorCode != kerr.UnknownTopicOrPartition.Code
+}
+
 // EnsureTopic creates the topic with the given number of partitions, and the
 // cluster's default replication, unless it exists. It returns whether it did, once
 // the cluster knows of it.

@@ -5,12 +5,14 @@ import (
 	"crypto/tls"
 	"errors"
 	"net"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/duplex-go/duplex"
@@ -155,4 +157,36 @@ func TestReachReturnsTheCauseOfACancelledContext(t *testing.T) {
 	case <-soon(t).Done():
 		require.Fail(t, "nobody wants the answer, but Reach waits")
 	}
+}
+
+// A topic that was made a moment ago is not known to all brokers: one that is late is asked
+// until it knows it, and one that does not answer is no reason to wait.
+func TestTopicsAreKnownEverywhere(t *testing.T) {
+	t.Parallel()
+	k, err := kfake.NewCluster(kfake.NumBrokers(3), kfake.SeedTopics(1, "orders"))
+	require.NoError(t, err)
+	defer k.Close()
+	cl, err := kgo.NewClient(kgo.SeedBrokers(k.ListenAddrs()...))
+	require.NoError(t, err)
+	defer cl.Close()
+	_, err = kafka.Topics(soon(t), cl, "test", "orders")
+	require.NoError(t, err)
+	var asked [3]atomic.Int32
+	k.ControlKey(kmsg.Metadata.Int16(), func(r kmsg.Request) (kmsg.Response, error, bool) {
+		k.KeepControl()
+		req, _ := r.(*kmsg.MetadataRequest)
+		n := asked[k.CurrentNode()].Add(1)
+		if k.CurrentNode() != 1 || n > 3 {
+			return nil, nil, false
+		}
+		resp, _ := req.ResponseKind().(*kmsg.MetadataResponse)
+		topic := kmsg.NewMetadataResponseTopic()
+		topic.Topic, topic.ErrorCode = req.Topics[0].Topic, kerr.UnknownTopicOrPartition.Code
+		resp.Topics = append(resp.Topics, topic)
+		return resp, nil, true
+	})
+	kafka.AwaitEverywhere(soon(t), cl, "orders")
+	require.EqualValues(t, 4, asked[1].Load(), "until it knows the topic")
+	require.Positive(t, asked[0].Load())
+	require.Positive(t, asked[2].Load())
 }
