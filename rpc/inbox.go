@@ -138,6 +138,7 @@ func (i *inbox) position(ctx context.Context) (*kgo.Client, address, error) {
 	if err := ensureTopic(bounded, c.client, topic); err != nil {
 		return nil, address{}, err
 	}
+	kafka.AwaitEverywhere(bounded, c.client, topic.name) // or a server would refuse the address
 	there, err := kafka.Topics(bounded, c.client, "rpc client", topic.name)
 	if err != nil {
 		return nil, address{}, err
