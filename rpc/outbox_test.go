@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kgo"
 )
 
 func TestAddedPartitionsAreLeftToTheServersFirst(t *testing.T) {
@@ -76,6 +77,14 @@ func TestPendingCallsAreBounded(t *testing.T) {
 	for i := range p.shards {
 		require.LessOrEqual(t, len(p.shards[i].ended)+len(p.shards[i].before), 2*mostTombstones)
 	}
+}
+
+func TestACallWhoseTimeIsOverIsNotSent(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	e := new(Client).begin(t.Context(), &call{method: "s/M"}, address{}, 0, now, now, &kgo.Record{})
+	require.True(t, e.is(expiredBefore), "%v", e)
+	require.Equal(t, Never, e.Executed)
 }
 
 func TestAttemptsHaveABudget(t *testing.T) {

@@ -140,9 +140,13 @@ func (o *serveOptions) config(h rpc.Handler, log *zap.Logger) rpc.ServerConfig {
 		Partitions: o.partitions, SessionTimeout: o.sessionTimeout, DrainTimeout: o.drainTimeout, Logger: log,
 	}
 	if o.dlq {
-		cfg.Failures = dlq.Policy{Delays: o.retry, MaxAttempts: o.maxAttempts}
+		cfg.Failures = o.policy()
 	}
 	return cfg
+}
+
+func (o *serveOptions) policy() dlq.Policy {
+	return dlq.Policy{Delays: o.retry, MaxAttempts: o.maxAttempts}
 }
 
 func (o *serveOptions) validate(service string, flags *pflag.FlagSet) error {
@@ -164,6 +168,11 @@ func (o *serveOptions) validate(service string, flags *pflag.FlagSet) error {
 	for _, name := range []string{"retry", "max-attempts"} {
 		if flags.Changed(name) && !o.dlq {
 			errs = append(errs, fmt.Errorf("--%s: only with --dlq", name))
+		}
+	}
+	if o.dlq {
+		if err := o.policy().Validate(); err != nil {
+			errs = append(errs, fmt.Errorf("--dlq, --retry, --max-attempts: %w", err))
 		}
 	}
 	if o.adminInsecure && o.admin == "" {

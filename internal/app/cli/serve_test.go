@@ -240,6 +240,9 @@ func TestSettingsOfAServerThatDoNotFit(t *testing.T) {
 	for _, want := range []string{"--retry: only with --dlq", "--max-attempts: only with --dlq", "--admin-insecure: only with --admin"} {
 		require.Contains(t, p.Stderr.String(), want)
 	}
+	p = start(t, nil, "serve", "mail", "--exec", "cat", "--dlq", "--max-attempts", "-1")
+	require.Equal(t, command.Usage, p.Wait())
+	require.Contains(t, p.Stderr.String(), "--dlq, --retry, --max-attempts: MaxAttempts = -1")
 	p = start(t, nil, "serve", "mail", "--exec", "cat", "--admin", "0.0.0.0:9090")
 	require.Equal(t, command.Usage, p.Wait())
 	require.Contains(t, p.Stderr.String(), `--admin "0.0.0.0:9090": is not on the loopback interface`)
