@@ -54,6 +54,9 @@ const (
 	ErrInvalidRecord Code = "invalid-record"
 	// ErrFenced: another client with the same identity took over.
 	ErrFenced Code = "fenced"
+	// ErrRefused: a guard that keeps people from doing harm refused it; nothing was
+	// changed.
+	ErrRefused Code = "refused"
 )
 
 // Error implements error with the code itself.

@@ -14,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/duplex-go/duplex"
 	"github.com/duplex-go/duplex/internal/config"
 )
 
@@ -23,6 +24,7 @@ const (
 	Failed      = 1   // it ran, and not everything went well
 	Usage       = 2   // it did not run: flags, settings or arguments are wrong
 	TooLate     = 3   // the deadline of what it asked for passed
+	Refused     = 4   // a guard refused it, see [duplex.ErrRefused]; nothing was changed
 	Interrupted = 130 // SIGINT; what was begun is finished and safe
 )
 
@@ -129,6 +131,9 @@ func Run(ctx context.Context, root *cobra.Command, p Process) int {
 	if errors.As(err, &usage) || !started(ran) {
 		fmt.Fprintf(p.Stderr, "Run '%s --help' for usage.\n", ran.CommandPath())
 		return Usage
+	}
+	if errors.Is(err, duplex.ErrRefused) {
+		return Refused
 	}
 	return Failed
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/stretchr/testify/require"
 
+	"github.com/duplex-go/duplex"
 	"github.com/duplex-go/duplex/internal/command"
 	"github.com/duplex-go/duplex/internal/config"
 )
@@ -67,6 +68,7 @@ func TestExitCodes(t *testing.T) {
 		"and has said so":          {command.ErrFailed, outcome{code: 1}},
 		"and has said so, wrapped": {fmt.Errorf("x: %w", command.ErrFailed), outcome{code: 1}},
 		"with a code of its own":   {command.Exit(command.TooLate), outcome{code: 3}},
+		"a guard refused it":       {&duplex.Error{Op: "posting", Codes: []duplex.Code{duplex.ErrRefused}, Hint: "no stamp"}, outcome{code: 4, stderr: "post: posting: refused (no stamp)\n"}},
 		"with its own, wrapped":    {fmt.Errorf("x: %w", command.Exit(7)), outcome{code: 7}},
 		"its usage is wrong":       {command.UsageError(errors.New("--to is empty")), outcome{code: 2, stderr: "post: --to is empty\n" + hint}},
 		"its usage, wrapped":       {fmt.Errorf("x: %w", command.UsageError(io.EOF)), outcome{code: 2, stderr: "post: x: EOF\n" + hint}},

@@ -1,0 +1,4 @@
+package dlq
+
+// Inspector reads dead-letter queues. It writes nothing.
+type Inspector struct{}
