@@ -37,9 +37,13 @@ type options struct {
 	json        bool
 }
 
-const long = `producer reads records from FILE, or from standard input, and publishes each to a
+// In long and examples, $0 is what people call the command.
+const long = `$0 reads records from FILE, or from standard input, and publishes each to a
 topic. A record counts as published only when Kafka has stored it on all in-sync
 replicas.
+
+TOPIC is the first argument, or --topic; where the topic is a setting, one argument
+is FILE. "duplex pub" and "producer" are one command with two names.
 
 Formats (--format):
   json    one JSON value a line; its bytes are published as they are
@@ -56,7 +60,7 @@ with --skip-invalid.
 --json prints one summary object on standard output, however the run ends:
   read = published + failed + unknown (+ skipped, with --skip-invalid)
 failed are certainly not stored; unknown may be, once. Everything else that
-producer says is on standard error.
+is said goes to standard error.
 
 Settings come from --config FILE (YAML, keys as the flags are named), from
 variables such as DUPLEX_BROKERS, and from flags, the later ones winning.
@@ -64,34 +68,56 @@ variables such as DUPLEX_BROKERS, and from flags, the later ones winning.
 Exit codes: 0 all published or skipped, 1 some failed or are unknown, 2 usage,
 130 interrupted by SIGINT or SIGTERM (what was read is published).`
 
-const examples = `  producer --topic flights --key-field origin flights.ndjson
-  tail -f app.log | producer --topic logs --format lines
-  producer --topic orders --format '%k\t%v\n' --create 6 orders.tsv
-  producer --topic orders --json < orders.ndjson
+const examples = `  $0 flights --key-field origin flights.ndjson
+  tail -f app.log | $0 logs --format lines
+  $0 orders --format '%k\t%v\n' --create 6 orders.tsv
+  $0 --topic orders --json < orders.ndjson
     {"read":3,"published":3,"failed":0,"unknown":0,"seconds":0.41}`
 
-// Command makes the command; environ is the process's environment.
-func Command(environ []string) (*cobra.Command, error) {
+// Command makes the command as a program of its own; environ is the process's
+// environment.
+func Command(environ []string) (*cobra.Command, error) { return Named("producer", environ) }
+
+// Named makes the same command for a place where people call it by another name, such as
+// "duplex pub".
+func Named(name string, environ []string) (*cobra.Command, error) {
 	o := &options{}
 	cmd := &cobra.Command{
-		Use: "producer --topic T [FILE|-]", Short: "Publish records, one a line, to a topic",
-		Long: long, Example: examples, Args: atMostOneFile,
+		Use: name[strings.LastIndexByte(name, ' ')+1:] + " TOPIC [FILE|-]", Short: "Publish records, one a line, to a topic",
+		Long: strings.ReplaceAll(long, "$0", name), Example: strings.ReplaceAll(examples, "$0", name), Args: topicAndFile,
 	}
 	err := o.addFlags(cmd.Flags())
 	cmd.RunE = command.Body(environ, o.run)
 	return cmd, err
 }
 
-func atMostOneFile(_ *cobra.Command, args []string) error {
-	if len(args) > 1 {
-		return fmt.Errorf("want at most one FILE, got %d: %s", len(args), strings.Join(args, " "))
+func topicAndFile(cmd *cobra.Command, args []string) error {
+	switch {
+	case len(args) > 1 && cmd.Flags().Changed("topic"):
+		return fmt.Errorf("want at most one FILE beside --topic, got %d: %s", len(args), strings.Join(args, " "))
+	case len(args) > 2:
+		return fmt.Errorf("want TOPIC and at most one FILE, got %d: %s", len(args), strings.Join(args, " "))
 	}
 	return nil
 }
 
+// file takes the topic from what stands before FILE, unless a setting names it.
+func (o *options) file(args []string) ([]string, error) {
+	switch {
+	case len(args) == 2:
+		o.topic, args = args[0], args[1:]
+	case len(args) == 1 && o.topic == "" && args[0] != "-":
+		if info, err := os.Stat(args[0]); err == nil && info.Mode().IsRegular() {
+			return nil, fmt.Errorf("%q is a file: name the topic before it, or by --topic", args[0])
+		}
+		o.topic, args = args[0], nil
+	}
+	return args, nil
+}
+
 func (o *options) addFlags(flags *pflag.FlagSet) (err error) {
 	flags.SortFlags = false
-	flags.StringVarP(&o.topic, "topic", "t", "", "`topic` to publish to (required)")
+	flags.StringVarP(&o.topic, "topic", "t", "", "`topic` to publish to, if it is not an argument")
 	flags.StringVarP(&o.format, "format", "f", "json", "json, lines, or a `layout` of kgo verbs, see above")
 	flags.StringVarP(&o.key, "key", "k", "", "one `key` for all records")
 	flags.StringVar(&o.keyField, "key-field", "", "take each record's key from this `field` of its JSON object: a string that is not empty, or a number")
@@ -116,9 +142,9 @@ const (
 func (o *options) validate() error {
 	var errs []error
 	if o.topic == "" {
-		errs = append(errs, errors.New("--topic is missing: name the topic to publish to"))
+		errs = append(errs, errors.New("TOPIC is missing: name the topic to publish to, as an argument or by --topic"))
 	} else if err := duplex.ValidateTopicName(o.topic); err != nil {
-		errs = append(errs, fmt.Errorf("--topic: %w", err))
+		errs = append(errs, fmt.Errorf("TOPIC: %w", err))
 	}
 	if o.key != "" && o.keyField != "" {
 		errs = append(errs, errors.New("--key and --key-field exclude each other"))
@@ -164,10 +190,14 @@ func (o *options) lingerTime() time.Duration {
 
 // run is the program, once its settings are loaded.
 func (o *options) run(cmd *cobra.Command, args []string) error {
-	if err := o.validate(); err != nil {
+	args, err := o.file(args)
+	if err := errors.Join(err, o.validate()); err != nil {
 		return command.UsageError(err)
 	}
 	input, name, err := open(cmd.InOrStdin(), args)
+	if err != nil && !cmd.Flags().Changed("topic") {
+		err = fmt.Errorf("%w (the topic is %q)", err, o.topic)
+	}
 	if err != nil {
 		return command.UsageError(err)
 	}

@@ -22,13 +22,15 @@ import (
 
 // job is one run over one input.
 type job struct {
-	o      *options
-	source source
-	name   string // of the input
-	stdout io.Writer
-	stderr io.Writer
-	p      *producer.Producer
-	began  time.Time
+	o       *options
+	source  source
+	name    string // of the input
+	called  string // how the command is called, program the program that it is in
+	program string
+	stdout  io.Writer
+	stderr  io.Writer
+	p       *producer.Producer
+	began   time.Time
 
 	taking  sync.Mutex // held while a record is read off the source's hands
 	stopped bool       // guarded by taking
@@ -58,7 +60,7 @@ func (o *options) newJob(cmd *cobra.Command, s source, name string) (*job, error
 		return nil, err
 	}
 	j := &job{
-		o: o, source: s, name: name, stdout: cmd.OutOrStdout(), stderr: cmd.ErrOrStderr(), p: p, gaveUp: make(chan struct{}), began: time.Now(),
+		o: o, source: s, name: name, called: cmd.Name(), program: cmd.Root().Name(), stdout: cmd.OutOrStdout(), stderr: cmd.ErrOrStderr(), p: p, gaveUp: make(chan struct{}), began: time.Now(),
 	}
 	if o.skipInvalid {
 		j.summary.Skipped = new(int64)
@@ -104,13 +106,13 @@ func (j *job) prepare(ctx context.Context) error {
 	bounded, cancel := context.WithTimeout(ctx, j.o.timeout)
 	defer cancel()
 	defer time.AfterFunc(patience, func() {
-		fmt.Fprintf(j.stderr, "producer: no answer from %s yet, trying for %s\n", strings.Join(j.o.cluster.Cluster().Brokers, ","), j.o.timeout)
+		fmt.Fprintf(j.stderr, "%s: no answer from %s yet, trying for %s\n", j.program, strings.Join(j.o.cluster.Cluster().Brokers, ","), j.o.timeout)
 	}).Stop()
-	if err := kafka.Reach(ctx, client, "producer", j.o.timeout); err != nil {
+	if err := kafka.Reach(ctx, client, j.called, j.o.timeout); err != nil {
 		return err
 	}
 	if j.o.create > 0 {
-		created, err := kafka.EnsureTopic(bounded, client, "producer", j.o.topic, j.o.create)
+		created, err := kafka.EnsureTopic(bounded, client, j.called, j.o.topic, j.o.create)
 		if err != nil {
 			return err
 		}
@@ -118,7 +120,7 @@ func (j *job) prepare(ctx context.Context) error {
 			fmt.Fprintf(j.stderr, "created topic %q with %d partitions\n", j.o.topic, j.o.create)
 		}
 	}
-	_, err = kafka.Topics(bounded, client, "producer", j.o.topic)
+	_, err = kafka.Topics(bounded, client, j.called, j.o.topic)
 	if errors.Is(err, duplex.ErrUnknownTopic) {
 		return fmt.Errorf("%w; --create N creates it", err)
 	}
@@ -225,9 +227,9 @@ func (j *job) show(at position, format string, args ...any) {
 	j.shown++
 	switch {
 	case j.shown <= mostShown:
-		fmt.Fprintf(j.stderr, "producer: %s, %s: "+format+"\n", append([]any{j.name, at}, args...)...)
+		fmt.Fprintf(j.stderr, "%s: %s, %s: "+format+"\n", append([]any{j.program, j.name, at}, args...)...)
 	case j.shown == mostShown+1:
-		fmt.Fprintln(j.stderr, "producer: … and more, counted only")
+		fmt.Fprintf(j.stderr, "%s: … and more, counted only\n", j.program)
 	}
 }
 

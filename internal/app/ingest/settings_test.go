@@ -19,24 +19,28 @@ import (
 func TestUsageErrors(t *testing.T) {
 	t.Parallel()
 	for says, args := range map[string][]string{
-		"--topic is missing":                           nil,
-		"only a-z A-Z 0-9":                             {"-t", "bad name"},
-		"exclude each other":                           {"-t", "t", "--key", "a", "--key-field", "b"},
-		"--key-field needs --format json":              {"-t", "t", "--key-field", "b", "--format", "lines"},
-		"--create -1":                                  {"-t", "t", "--create", "-1"},
-		"--timeout 0s: must be at least 1s":            {"-t", "t", "--timeout", "0"},
-		"--linger -1s":                                 {"-t", "t", "--linger", "-1s"},
-		"--max-record-bytes 5: must be at least 1024":  {"-t", "t", "--max-record-bytes", "5"},
-		`--header "=v": want name=value`:               {"-t", "t", "-H", "=v"},
-		`--header "v": want name=value`:                {"-t", "t", "-H", "v"},
-		"want at most one FILE, got 2: a b":            {"-t", "t", "a", "b"},
-		"no such file or directory":                    {"-t", "t", "/there/is/nothing/here"},
-		"unknown flag: --nonsense":                     {"-t", "t", "--nonsense"},
-		"there is no verb in it":                       {"-t", "t", "--format", "jsno"},
-		`--format "%Z": want json, lines, or a layout`: {"-t", "t", "--format", "%Z"},
-		`--format "": want json, lines, or a layout`:   {"-t", "t", "--format", ""},
-		`--format "%p{3}": want json, lines`:           {"-t", "t", "--format", "%p{3}"},
-		"invalid argument \"soon\" for \"--timeout\"":  {"-t", "t", "--timeout", "soon"},
+		"TOPIC is missing":                                    nil,
+		"only a-z A-Z 0-9":                                    {"-t", "bad name"},
+		"exclude each other":                                  {"-t", "t", "--key", "a", "--key-field", "b"},
+		"--key-field needs --format json":                     {"-t", "t", "--key-field", "b", "--format", "lines"},
+		"--create -1":                                         {"-t", "t", "--create", "-1"},
+		"--timeout 0s: must be at least 1s":                   {"-t", "t", "--timeout", "0"},
+		"--linger -1s":                                        {"-t", "t", "--linger", "-1s"},
+		"--max-record-bytes 5: must be at least 1024":         {"-t", "t", "--max-record-bytes", "5"},
+		`--header "=v": want name=value`:                      {"-t", "t", "-H", "=v"},
+		`--header "v": want name=value`:                       {"-t", "t", "-H", "v"},
+		"want at most one FILE beside --topic, got 2: a b":    {"-t", "t", "a", "b"},
+		"want TOPIC and at most one FILE, got 3: a b c":       {"a", "b", "c"},
+		`"settings_test.go" is a file: name the topic before`: {"settings_test.go"},
+		"TOPIC is missing: name the topic to publish to, as":  {"-"},
+		`no such file or directory (the topic is "t")`:        {"t", "/there/is/nothing/here"},
+		"no such file or directory":                           {"-t", "t", "/there/is/nothing/here"},
+		"unknown flag: --nonsense":                            {"-t", "t", "--nonsense"},
+		"there is no verb in it":                              {"-t", "t", "--format", "jsno"},
+		`--format "%Z": want json, lines, or a layout`:        {"-t", "t", "--format", "%Z"},
+		`--format "": want json, lines, or a layout`:          {"-t", "t", "--format", ""},
+		`--format "%p{3}": want json, lines`:                  {"-t", "t", "--format", "%p{3}"},
+		"invalid argument \"soon\" for \"--timeout\"":         {"-t", "t", "--timeout", "soon"},
 		"Brokers":            {"-t", "t", "--brokers", "nothing:like:this"},
 		`Mechanism = "NONE"`: {"-t", "t", "--sasl-mechanism", "none"},
 		"reading --config: open /there/is/nothing/here:": {"-t", "t", "--config", "/there/is/nothing/here"},
@@ -67,6 +71,32 @@ func TestSettingsComeFromFileEnvironmentAndFlags(t *testing.T) {
 	require.Equal(t, "environment", string(r.Key))
 	require.Len(t, r.Headers, 2)
 	require.Equal(t, "and", r.Headers[1].Key)
+}
+
+func TestTopicIsAnArgumentUnlessASettingNamesIt(t *testing.T) {
+	t.Parallel()
+	b := apptest.Listen(t, broker.Topic{Name: "orders"})
+	file := filepath.Join(t.TempDir(), "one.ndjson")
+	require.NoError(t, os.WriteFile(file, []byte("\"file\"\n"), 0o600))
+	for i, run := range []struct {
+		environ []string
+		args    []string
+		want    string
+	}{
+		{nil, []string{"orders"}, `"input"`},
+		{nil, []string{"orders", "-"}, `"input"`},
+		{nil, []string{"orders", file}, `"file"`},
+		{nil, []string{file, "--topic", "orders"}, `"file"`},
+		{[]string{"DUPLEX_TOPIC=orders"}, []string{file}, `"file"`},
+		{[]string{"DUPLEX_TOPIC=nowhere"}, []string{"orders", file}, `"file"`},
+	} {
+		p := start(t, strings.NewReader("\"input\"\n"), append(run.environ, "DUPLEX_BROKERS="+b.Addrs()[0]), run.args...)
+		require.Zero(t, p.Wait(), p.Stderr.String())
+		require.Equal(t, run.want, string(log(t, b, "orders", i+1)[i].Value), "%q", run.args)
+	}
+	p := start(t, strings.NewReader(""), []string{"DUPLEX_TOPIC=orders"}, "elsewhere")
+	require.Equal(t, 2, p.Wait())
+	require.Contains(t, p.Stderr.String(), `open elsewhere: no such file or directory (the topic is "orders")`)
 }
 
 func TestUnknownKeyInTheFileIsNamed(t *testing.T) {

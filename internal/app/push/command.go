@@ -27,6 +27,7 @@ import (
 
 type options struct {
 	environ []string
+	program string // that the command is in
 
 	cluster *config.ClusterFlags
 	topics  []string
@@ -56,10 +57,14 @@ type options struct {
 	verbose                                                    bool
 }
 
-const long = `consumer reads topics as a member of a consumer group and writes each record to
+// In long and examples, $0 is what people call the command.
+const long = `$0 reads topics as a member of a consumer group and writes each record to
 standard output. An offset is committed only after its record is written, so none
 is lost to a closed pipe, a full disk or a crash; after one of those, records may
 come again.
+
+TOPICs are arguments, or --topic. "duplex sub" and "consumer" are one command with two
+names.
 
 Output (--output):
   json    one object a line, with exact numbers:
@@ -111,36 +116,50 @@ Exit codes: 0 ended by --until-end, --limit or SIGTERM, 1 could not go on, 2 usa
 130 interrupted by SIGINT. However it ends, what was written or handled is
 committed.`
 
-const examples = `  consumer --topic orders --group audit
-  consumer --topic orders --group copy --until-end > orders.ndjson
-  consumer --topic orders --group tail --from end --output '%t %k %v\n'
-  consumer --topic orders --group mail --exec './send-mail "$KAFKA_KEY"' --handler-timeout 30s
-  consumer --topic orders --group mail --exec ./send-mail --admin 127.0.0.1:9090
-  consumer --topic orders --group mail --exec ./send-mail --dlq --retry 5s,1m,10m
-  consumer --topic thumbs --group resize --exec ./resize --order none --concurrency 8`
+const examples = `  $0 orders -g audit
+  $0 orders -g copy --until-end > orders.ndjson
+  $0 orders -g tail --from end --output '%t %k %v\n'
+  $0 orders -g mail --exec './send-mail "$KAFKA_KEY"' --handler-timeout 30s
+  $0 orders -g mail --exec ./send-mail --admin 127.0.0.1:9090
+  $0 orders -g mail --exec ./send-mail --dlq --retry 5s,1m,10m
+  $0 thumbs -g resize --exec ./resize --order none --concurrency 8`
 
-// Command makes the command; environ is the process's environment.
-func Command(environ []string) (*cobra.Command, error) {
+// Command makes the command as a program of its own; environ is the process's
+// environment.
+func Command(environ []string) (*cobra.Command, error) { return Named("consumer", environ) }
+
+// Named makes the same command for a place where people call it by another name, such as
+// "duplex sub".
+func Named(name string, environ []string) (*cobra.Command, error) {
 	o := &options{environ: environ}
 	cmd := &cobra.Command{
-		Use: "consumer --topic T --group G", Short: "Read topics in a group, write each record as a line or run a command for it",
-		Long: long, Example: examples, Args: noArguments,
+		Use: name[strings.LastIndexByte(name, ' ')+1:] + " TOPIC... --group G", Short: "Read topics in a group, write each record as a line or run a command for it",
+		Long: strings.ReplaceAll(long, "$0", name), Example: strings.ReplaceAll(examples, "$0", name), Args: cobra.ArbitraryArgs,
 	}
 	err := o.addFlags(cmd.Flags())
-	cmd.RunE = command.Body(environ, func(cmd *cobra.Command, _ []string) error { return o.run(cmd) })
+	cmd.RunE = command.Body(environ, func(cmd *cobra.Command, args []string) error {
+		o.program = cmd.Root().Name()
+		o.addTopics(args, cmd.Flags().Changed("topic"))
+		return o.run(cmd)
+	})
 	return cmd, err
 }
 
-func noArguments(_ *cobra.Command, args []string) error {
-	if len(args) > 0 {
-		return fmt.Errorf("want no arguments, got %q: a topic is named by --topic", strings.Join(args, " "))
+// addTopics takes the topics that are arguments: they stand beside those of --topic, and in
+// place of those of a setting elsewhere.
+func (o *options) addTopics(args []string, beside bool) {
+	switch {
+	case len(args) == 0:
+	case beside:
+		o.topics = append(o.topics, args...)
+	default:
+		o.topics = args
 	}
-	return nil
 }
 
 func (o *options) addFlags(flags *pflag.FlagSet) (err error) {
 	flags.SortFlags = false
-	flags.StringSliceVarP(&o.topics, "topic", "t", nil, "`topic` to read; repeat it, or use commas, for several (required)")
+	flags.StringSliceVarP(&o.topics, "topic", "t", nil, "`topic` to read, if it is not an argument; repeat it, or use commas, for several")
 	flags.StringVarP(&o.group, "group", "g", "", "consumer `group` to be a member of (required)")
 	flags.StringVar(&o.instanceID, "instance-id", "", "`id` of this member that a restart keeps: its partitions wait for it, for --session-timeout (default: none)")
 	flags.StringVar(&o.protocol, "protocol", consumer.Classic.String(), "how the group shares out its partitions: classic, or kip848 (Kafka 4.0 and later)")
@@ -173,7 +192,12 @@ func (o *options) addFlags(flags *pflag.FlagSet) (err error) {
 func (o *options) validate() error {
 	var errs []error
 	if len(o.topics) == 0 {
-		errs = append(errs, errors.New("--topic is missing: name at least one topic to read"))
+		errs = append(errs, errors.New("TOPIC is missing: name at least one topic to read, as an argument or by --topic"))
+	}
+	for _, topic := range o.topics {
+		if err := duplex.ValidateTopicName(topic); err != nil {
+			errs = append(errs, fmt.Errorf("TOPIC: %w", err))
+		}
 	}
 	if o.group == "" {
 		errs = append(errs, errors.New("--group is missing: name the consumer group whose offsets say what was read"))
@@ -229,7 +253,7 @@ func (o *options) run(cmd *cobra.Command) error {
 	if err != nil {
 		return command.UsageError(err)
 	}
-	defer endObservation(seen, cmd.ErrOrStderr())
+	defer endObservation(seen, o.program, cmd.ErrOrStderr())
 	cfg := o.config(from, o.logger(cmd))
 	cfg.TracerProvider, cfg.MeterProvider = seen.Traces, seen.Metrics
 	topics := slices.Compact(slices.Sorted(slices.Values(o.topics)))
@@ -289,18 +313,18 @@ const patience = 2 * time.Second
 // explainWait tells a person who sees nothing what it waits for.
 func (o *options) explainWait(cmd *cobra.Command, c *consumer.Consumer) {
 	if c.Status().Code == duplex.StatusJoining {
-		fmt.Fprintf(cmd.ErrOrStderr(), "consumer: waiting for group %q at %s\n", o.group, strings.Join(o.cluster.Cluster().Brokers, ","))
+		fmt.Fprintf(cmd.ErrOrStderr(), "%s: waiting for group %q at %s\n", o.program, o.group, strings.Join(o.cluster.Cluster().Brokers, ","))
 	}
 }
 
 // sayFailures says at the end what became of records that failed: some may wait, and
 // nobody would know.
-func sayFailures(to io.Writer, counts map[string]int64) {
+func sayFailures(to io.Writer, program string, counts map[string]int64) {
 	if counts["dead"]+counts["retried"] == 0 {
 		return
 	}
-	fmt.Fprintf(to, "consumer: %d handled, %d of them after they had failed; %d became dead letters; what waits for another attempt has it when the group is started again\n",
-		counts["handled"], counts["recovered"], counts["dead"])
+	fmt.Fprintf(to, "%s: %d handled, %d of them after they had failed; %d became dead letters; what waits for another attempt has it when the group is started again\n",
+		program, counts["handled"], counts["recovered"], counts["dead"])
 }
 
 func (o *options) consume(ctx context.Context, stop context.CancelCauseFunc, cmd *cobra.Command, c *consumer.Consumer, out outcome, unwatch func() error) error {
@@ -315,7 +339,7 @@ func (o *options) consume(ctx context.Context, stop context.CancelCauseFunc, cmd
 	err := c.Run(ctx)
 	waiting.Stop()
 	ended()
-	sayFailures(cmd.ErrOrStderr(), c.Status().Counts)
+	sayFailures(cmd.ErrOrStderr(), o.program, c.Status().Counts)
 	watchErr := errors.Join(<-done, unwatch())
 	cause := context.Cause(ctx)
 	switch {

@@ -18,9 +18,9 @@ import (
 const maxReported = 200
 
 // report writes a status for a person, in one piece.
-func report(to io.Writer, s *duplex.Status) {
+func report(to io.Writer, program string, s *duplex.Status) {
 	var b bytes.Buffer
-	fmt.Fprintf(&b, "consumer: group %q is %s\n", s.Name, s.Code)
+	fmt.Fprintf(&b, "%s: group %q is %s\n", program, s.Name, s.Code)
 	for _, p := range s.Problems[:min(len(s.Problems), maxReported)] {
 		fmt.Fprintf(&b, "  %s: %s\n", p.Code, terminal.Printable(p.Detail))
 	}

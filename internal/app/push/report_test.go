@@ -26,7 +26,7 @@ func TestReportIsForPeople(t *testing.T) {
 	}
 	s.SetProblems(duplex.Problem{Code: duplex.StatusRetrying, Detail: "orders/11: offset 42 waits: \x1b[2Jboom\n\tat x"})
 	var b bytes.Buffer
-	report(&b, &s)
+	report(&b, "consumer", &s)
 	require.Equal(t, `consumer: group "boards" is retrying
   retrying: orders/11: offset 42 waits:  [2Jboom  at x
   failed 3 handled 12
@@ -39,7 +39,7 @@ func TestReportIsForPeople(t *testing.T) {
 func TestReportWithoutPartitions(t *testing.T) {
 	t.Parallel()
 	var b bytes.Buffer
-	report(&b, &duplex.Status{Name: "g", Code: duplex.StatusOK, Counts: map[string]int64{"handled": 0}})
+	report(&b, "consumer", &duplex.Status{Name: "g", Code: duplex.StatusOK, Counts: map[string]int64{"handled": 0}})
 	require.Equal(t, "consumer: group \"g\" is ok\n  handled 0\n  no partitions\n", b.String())
 }
 
@@ -62,7 +62,7 @@ func TestReportIsBounded(t *testing.T) {
 		s.Partitions = append(s.Partitions, duplex.PartitionStatus{Topic: "orders", Partition: int32(i)})
 	}
 	var b counting
-	report(&b, &s)
+	report(&b, "consumer", &s)
 	require.Contains(t, b.String(), "  and 800 more problems\n")
 	require.Contains(t, b.String(), "  and 800 more partitions\n")
 	require.Equal(t, 405, strings.Count(b.String(), "\n"))

@@ -16,7 +16,7 @@ func TestUsageErrors(t *testing.T) {
 	t.Parallel()
 	good := []string{"-t", "t", "-g", "g"}
 	for says, args := range map[string][]string{
-		"--topic is missing":                          {"-g", "g"},
+		"TOPIC is missing":                            {"-g", "g"},
 		"--group is missing":                          {"-t", "t"},
 		"only a-z A-Z 0-9":                            {"-t", "bad name", "-g", "g"},
 		"--limit -1: must not be negative":            append(good, "--limit", "-1"),
@@ -29,7 +29,8 @@ func TestUsageErrors(t *testing.T) {
 		"there is no verb in it":                      append(good, "-o", "jsno"),
 		`--output "": want json, lines, or`:           append(good, "-o", ""),
 		`--output "%Z": want json, lines, or`:         append(good, "-o", "%Z"),
-		`want no arguments, got "orders": a topic is`: append(good, "orders"),
+		`TOPIC: duplex: checking topic name "a,b"`:    {"a,b", "-g", "g"},
+		`TOPIC: duplex: checking topic name ""`:       append(good, ""),
 		`--exec "  ": want a command that sh -c`:      append(good, "--exec", "  "),
 		"--exec is empty: want a command":             append(good, "--exec", ""),
 		"--output lines: not with --exec":             append(good, "--exec", "cat", "--output", "lines"),
@@ -79,6 +80,23 @@ func TestSettingsComeFromFileEnvironmentAndFlags(t *testing.T) {
 	require.Zero(t, p.Wait(), p.Stderr.String())
 	require.ElementsMatch(t, []string{"a 0", "b 0"}, p.Stdout.Lines())
 	require.NotNil(t, b.Kfake().GroupInfo("environment"))
+}
+
+func TestTopicsAreArgumentsBesideTheFlag(t *testing.T) {
+	t.Parallel()
+	b := apptest.Listen(t, broker.Topic{Name: "a"}, broker.Topic{Name: "b"}, broker.Topic{Name: "c"})
+	publish(t, b, numbered("a", 1, 1)[0], numbered("b", 1, 1)[0], numbered("c", 1, 1)[0])
+	for group, run := range map[string]struct{ args, want []string }{
+		"one":    {[]string{"a"}, []string{"a 0"}},
+		"two":    {[]string{"a", "b"}, []string{"a 0", "b 0"}},
+		"beside": {[]string{"a", "--topic", "b"}, []string{"a 0", "b 0"}},
+		"none":   {nil, []string{"c 0"}},
+	} {
+		environ := []string{"DUPLEX_TOPIC=c", "DUPLEX_BROKERS=" + b.Addrs()[0]}
+		p := start(t, nil, environ, append(run.args, "-g", group, "--until-end", "--output", `%t %v\n`)...)
+		require.Zero(t, p.Wait(), p.Stderr.String())
+		require.ElementsMatch(t, run.want, p.Stdout.Lines(), group)
+	}
 }
 
 func TestUnknownKeyInTheFileIsNamed(t *testing.T) {

@@ -15,8 +15,8 @@ func (o *options) observe(ctx context.Context) (*telemetry.Providers, error) {
 
 // endObservation sends the last of it. A backend that is down is no reason for the
 // program to fail: its work is done and committed.
-func endObservation(p *telemetry.Providers, stderr io.Writer) {
+func endObservation(p *telemetry.Providers, program string, stderr io.Writer) {
 	if err := p.Close(); err != nil {
-		fmt.Fprintln(stderr, "consumer:", err)
+		fmt.Fprintf(stderr, "%s: %v\n", program, err)
 	}
 }

@@ -35,7 +35,7 @@ func (o *options) watch(ctx context.Context, cmd *cobra.Command, c *consumer.Con
 		if err != nil {
 			return nil, err
 		}
-		fmt.Fprintf(cmd.ErrOrStderr(), "consumer: admin at http://%s\n", server.Addr())
+		fmt.Fprintf(cmd.ErrOrStderr(), "%s: admin at http://%s\n", o.program, server.Addr())
 		closeAdmin = server.Close
 	}
 	signals, stopSignals := reportSignals()
@@ -48,7 +48,7 @@ func (o *options) watch(ctx context.Context, cmd *cobra.Command, c *consumer.Con
 				return
 			case <-signals:
 				s := c.Status()
-				report(cmd.ErrOrStderr(), &s)
+				report(cmd.ErrOrStderr(), o.program, &s)
 			}
 		}
 	})
