@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"path"
 	"strings"
 	"time"
 
@@ -24,12 +25,29 @@ type ClusterFlags struct {
 		on, insecure              bool
 		ca, cert, key, serverName string
 	}
-	sasl struct{ mechanism, username, password, tokenFile string }
+	sasl     struct{ mechanism, username, password, tokenFile string }
+	profile  string
+	readOnly bool
+	flags    *pflag.FlagSet
 }
 
 // AddClusterFlags adds the flags; Cluster gives what they say.
 func AddClusterFlags(flags *pflag.FlagSet, clientID string) (*ClusterFlags, error) {
-	c := &ClusterFlags{}
+	c := &ClusterFlags{flags: flags}
+	flags.StringVarP(&c.profile, ProfileFlag, "C", "", "use the cluster that duplex profile has under this `name`; '' for none (default: the one of duplex profile use)")
+	err := c.addSettings(flags, clientID)
+	return c, err
+}
+
+// AddProfileFlags adds the settings that a profile may have, the allowed topics aside.
+func AddProfileFlags(flags *pflag.FlagSet) (*ClusterFlags, error) {
+	c := &ClusterFlags{flags: flags}
+	err := c.addSettings(flags, "")
+	return c, err
+}
+
+// addSettings adds what a profile may have too.
+func (c *ClusterFlags) addSettings(flags *pflag.FlagSet, clientID string) error {
 	flags.StringSliceVar(&c.brokers, "brokers", []string{DefaultBroker}, "`host:port` of brokers to find the cluster by; several with commas")
 	flags.StringVar(&c.clientID, "client-id", clientID, "how this program appears in the broker's logs and quotas")
 	flags.DurationVar(&c.dialTimeout, "dial-timeout", 10*time.Second, "how long opening one connection may take, its TLS handshake included")
@@ -43,7 +61,55 @@ func AddClusterFlags(flags *pflag.FlagSet, clientID string) (*ClusterFlags, erro
 	flags.StringVar(&c.sasl.username, "sasl-username", "", "user name for PLAIN and SCRAM")
 	flags.StringVar(&c.sasl.password, "sasl-password", "", "its password; better set DUPLEX_SASL_PASSWORD, since others can see a command line")
 	flags.StringVar(&c.sasl.tokenFile, "sasl-token-file", "", "`file` with the bearer token for OAUTHBEARER, read again whenever one is needed")
-	return c, MarkSecret(flags, "sasl-password")
+	flags.BoolVar(&c.readOnly, ReadOnlyFlag, false, "refuse whatever would change something in the cluster; a profile or variable that says so cannot be overruled")
+	return MarkSecret(flags, "sasl-password")
+}
+
+// Writes is what a command asks that is about to change something in the cluster, before it
+// dials: the error, coded as [duplex.ErrRefused], says that the settings are read-only. op
+// says what was to be done, such as "call: sending a request".
+func (c *ClusterFlags) Writes(op string) error {
+	if !c.readOnly {
+		return nil
+	}
+	return &duplex.Error{
+		Op: op, Codes: []duplex.Code{duplex.ErrRefused}, Err: fmt.Errorf("read-only, says %s", Origin(c.flags, ReadOnlyFlag)),
+		Hint: "nothing was sent; use another profile, or take read-only away there",
+	}
+}
+
+// Allows says whether records may be redriven to a topic: the error, coded as
+// [duplex.ErrRefused], names the topics that the profile allows. Without such a list all are.
+func (c *ClusterFlags) Allows(op, topic string) error {
+	globs, listed := c.Allow()
+	for _, glob := range globs {
+		if ok, err := path.Match(glob, topic); ok && err == nil {
+			return nil
+		}
+	}
+	if !listed {
+		return nil
+	}
+	return &duplex.Error{
+		Op: op, Codes: []duplex.Code{duplex.ErrRefused}, Err: fmt.Errorf("topic %q is not among those that profile %s allows: %s", topic, c.profile, strings.Join(globs, ", ")),
+		Hint: "add it with duplex profile set " + c.profile + " --allow",
+	}
+}
+
+// Allow gives the globs of topics that records may be redriven to, and whether there is such
+// a list.
+func (c *ClusterFlags) Allow() (globs []string, listed bool) {
+	globs, listed = c.flags.Lookup(ProfileFlag).Annotations[AllowKey]
+	return globs, listed
+}
+
+// Profile is the profile in use; "" for none.
+func (c *ClusterFlags) Profile() string { return c.profile }
+
+// ProfileOnlyByName has a command that needs no cluster use a profile only where it is named,
+// not the current one.
+func (c *ClusterFlags) ProfileOnlyByName() error {
+	return c.flags.SetAnnotation(ProfileFlag, namedOnly, []string{"true"})
 }
 
 // Cluster gives what the flags say; duplex.Cluster.Validate checks it.

@@ -1,13 +1,14 @@
-// Package config fills the flags of a command from a YAML file, the environment
+// Package config fills the flags of a command from a profile, a YAML file, the environment
 // and the command line, in that order of rising weight.
 //
 // A flag's name is its name everywhere: --sasl-password, DUPLEX_SASL_PASSWORD,
-// and the key sasl-password in the file.
+// and the key sasl-password in a file or a profile.
 package config
 
 import (
 	"errors"
 	"fmt"
+	"iter"
 	"os"
 	"regexp"
 	"slices"
@@ -35,49 +36,131 @@ func AddFlags(flags *pflag.FlagSet) {
 	flags.Bool(PrintFlag, false, "print the effective settings as YAML, secrets masked, and exit")
 }
 
-// Load sets every flag that the command line left alone from the environment, or
-// else from the file. The error names the variable, or the file and line, and
-// what is wrong with it.
+// layer is one place that settings come from.
+type layer struct {
+	values *koanf.Koanf
+	where  func(key string) string // for people: a variable's name, a file and a line
+	typed  bool                    // lists are lists, not text with commas
+}
+
+// Load sets every flag that the command line left alone: from the environment, or else from
+// the file, or else from the profile. The error names the variable, or the file and line,
+// and what is wrong with it.
 func Load(flags *pflag.FlagSet, environ []string) error {
-	variables, err := fromEnvironment(environ)
-	if err != nil {
+	layers, err := layersOf(flags, environ)
+	if layers == nil {
 		return err
 	}
-	path, err := flags.GetString(FileFlag)
-	if err != nil {
-		return err
-	}
-	if path == "" {
-		path = variables.String(FileFlag)
-	}
-	settings, lines := koanf.New("\x00"), map[string]int{}
-	if path != "" {
-		if lines, err = fromFile(settings, path); err != nil {
-			return err
-		}
-	}
-	var errs []error
-	for _, key := range settings.Keys() {
-		if settable(flags, key) == nil {
-			errs = append(errs, fmt.Errorf("config: reading %s%s: unknown key %q%s", path, at(lines, key), key, closest(flags, key)))
-		}
-	}
+	errs := []error{err}
 	flags.VisitAll(func(f *pflag.Flag) {
-		if f.Changed || settable(flags, f.Name) == nil {
+		if settable(flags, f.Name) == nil {
 			return
 		}
-		switch {
-		case variables.Exists(f.Name):
-			if err := set(f, variables, false); err != nil {
-				errs = append(errs, fmt.Errorf("config: reading %s: %w", variable(f.Name), err))
-			}
-		case settings.Exists(f.Name):
-			if err := set(f, settings, true); err != nil {
-				errs = append(errs, fmt.Errorf("config: reading %s%s: %s: %w", path, at(lines, f.Name), f.Name, err))
+		if f.Name == ReadOnlyFlag {
+			errs = append(errs, setReadOnly(f, layers))
+			return
+		}
+		if f.Changed || f.Name == ProfileFlag && f.Value.String() != "" {
+			return
+		}
+		for _, l := range layers {
+			if l.values.Exists(f.Name) {
+				errs = append(errs, l.set(f))
+				return
 			}
 		}
 	})
 	return errors.Join(errs...)
+}
+
+// layersOf are where settings come from, the weightiest first; none where they cannot be read.
+func layersOf(flags *pflag.FlagSet, environ []string) ([]layer, error) {
+	variables, err := fromEnvironment(environ)
+	if err != nil {
+		return nil, err
+	}
+	path, err := flags.GetString(FileFlag)
+	if err != nil {
+		return nil, err
+	}
+	if path == "" {
+		path = variables.String(FileFlag)
+	}
+	layers := []layer{{values: variables, where: variable}}
+	var errs []error
+	if path != "" {
+		settings := koanf.New("\x00")
+		lines, err := fromFile(settings, path)
+		if err != nil {
+			return nil, err
+		}
+		for _, key := range settings.Keys() {
+			if settable(flags, key) == nil {
+				errs = append(errs, fmt.Errorf("config: reading %s%s: unknown key %q%s", path, at(lines, key), key, closest(flags, key)))
+			}
+		}
+		layers = append(layers, layer{values: settings, where: func(key string) string { return path + at(lines, key) }, typed: true})
+	}
+	if flags.Lookup(ProfileFlag) != nil {
+		profile, err := fromProfile(flags, environ, layers)
+		errs = append(errs, err)
+		if profile.values != nil {
+			layers = append(layers, profile)
+		}
+	}
+	return layers, errors.Join(errs...)
+}
+
+// set sets a flag that the layer has.
+func (l layer) set(f *pflag.Flag) error {
+	where := l.where(f.Name)
+	note(f, where)
+	if l.typed {
+		where += ": " + f.Name
+	}
+	if err := set(f, l.values, l.typed); err != nil {
+		return fmt.Errorf("config: reading %s: %w", where, err)
+	}
+	return nil
+}
+
+// setReadOnly: whoever says read-only is heard, and nobody can take it back in a lighter or in
+// a weightier place.
+func setReadOnly(f *pflag.Flag, layers []layer) error {
+	var errs []error
+	for _, l := range layers {
+		if f.Value.String() == "true" || !l.values.Exists(f.Name) {
+			continue
+		}
+		errs = append(errs, l.set(f))
+	}
+	return errors.Join(errs...)
+}
+
+const originAnnotation, namedOnly = "origin", "named-only"
+
+// note remembers where a flag has its value from.
+func note(f *pflag.Flag, where string) {
+	if f.Annotations == nil {
+		f.Annotations = map[string][]string{}
+	}
+	f.Annotations[originAnnotation] = []string{where}
+}
+
+// Origin says where a flag has its value from, once it is loaded: "--name", "DUPLEX_NAME", a
+// file with the line, or "default".
+func Origin(flags *pflag.FlagSet, name string) string {
+	f := flags.Lookup(name)
+	switch {
+	case f == nil:
+		return "nowhere"
+	case len(f.Annotations[originAnnotation]) > 0:
+		return f.Annotations[originAnnotation][0]
+	case f.Changed:
+		return "--" + name
+	default:
+		return "default"
+	}
 }
 
 // settable returns the named flag if it is a setting, nil otherwise.
@@ -154,35 +237,60 @@ func set(f *pflag.Flag, k *koanf.Koanf, typed bool) error {
 
 // closest is a hint at a flag whose name is nearly key.
 func closest(flags *pflag.FlagSet, key string) string {
-	var near string
+	var names []string
 	flags.VisitAll(func(f *pflag.Flag) {
-		if settable(flags, f.Name) != nil && near == "" && distance(f.Name, key) <= 2 {
-			near = f.Name
+		if settable(flags, f.Name) != nil && !f.Hidden {
+			names = append(names, f.Name)
 		}
 	})
+	return meant(Nearest(key, slices.Values(names)))
+}
+
+func meant(near string) string {
 	if near == "" {
 		return ""
 	}
 	return fmt.Sprintf(", did you mean %q?", near)
 }
 
-// distance is the number of insertions, deletions and replacements from a to b.
+// mostTyped bounds what Nearest compares: nobody types more.
+const mostTyped = 64
+
+// Nearest is the one of words that somebody meant who typed word wrong; "" for none.
+func Nearest(word string, words iter.Seq[string]) string {
+	near, least := "", 3
+	if len(word) > mostTyped {
+		return ""
+	}
+	for w := range words {
+		if d := distance(w, word); d < least && d < max(len(w), len(word)) {
+			near, least = w, d
+		}
+	}
+	return near
+}
+
+// distance is the number of insertions, deletions, replacements and swaps of neighbours from a
+// to b.
 func distance(a, b string) int {
-	row := make([]int, len(b)+1)
+	before, row := []int(nil), make([]int, len(b)+1)
 	for j := range row {
 		row[j] = j
 	}
 	for i := range len(a) {
-		before := row[0]
-		row[0] = i + 1
+		next := make([]int, len(b)+1)
+		next[0] = i + 1
 		for j := range len(b) {
-			cost := before
-			if a[i] != b[j] {
-				cost++
+			cost := 1
+			if a[i] == b[j] {
+				cost = 0
 			}
-			before = row[j+1]
-			row[j+1] = min(cost, before+1, row[j]+1)
+			next[j+1] = min(row[j]+cost, row[j+1]+1, next[j]+1)
+			if i > 0 && j > 0 && a[i] == b[j-1] && a[i-1] == b[j] {
+				next[j+1] = min(next[j+1], before[j-1]+1)
+			}
 		}
+		before, row = row, next
 	}
 	return row[len(b)]
 }
@@ -194,6 +302,8 @@ func MarkSecret(flags *pflag.FlagSet, name string) error {
 	return flags.SetAnnotation(name, secretAnnotation, []string{"true"})
 }
 
+func isSecret(f *pflag.Flag) bool { return slices.Contains(f.Annotations[secretAnnotation], "true") }
+
 // Print gives the effective settings as YAML that Load reads back, secrets aside.
 func Print(flags *pflag.FlagSet) ([]byte, error) {
 	settings := map[string]any{}
@@ -203,7 +313,7 @@ func Print(flags *pflag.FlagSet) ([]byte, error) {
 		}
 		list, ok := f.Value.(pflag.SliceValue)
 		switch {
-		case slices.Contains(f.Annotations[secretAnnotation], "true") && f.Value.String() != "":
+		case isSecret(f) && f.Value.String() != "":
 			settings[f.Name] = "***"
 		case ok:
 			settings[f.Name] = list.GetSlice()

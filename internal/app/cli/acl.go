@@ -47,7 +47,7 @@ type aclOptions struct {
 	create, json    bool
 }
 
-func aclCommand(environ []string) *cobra.Command {
+func aclCommand(environ []string) (*cobra.Command, error) {
 	o := &aclOptions{}
 	cmd := &cobra.Command{
 		Use: "acl SERVICE", Short: "Print the least rights that a service needs", Long: aclLong, Example: aclExamples, Args: wants("SERVICE"),
@@ -62,7 +62,8 @@ func aclCommand(environ []string) *cobra.Command {
 	flags.StringSliceVar(&o.brokers, "brokers", []string{config.DefaultBroker}, "`host:port` of brokers for the commands; several with commas")
 	config.AddFlags(flags)
 	cmd.RunE = command.Body(environ, func(cmd *cobra.Command, args []string) error { return o.run(cmd, args[0]) })
-	return cmd
+	err := cmd.RegisterFlagCompletionFunc("role", cobra.FixedCompletions([]string{roleServer, roleClient}, cobra.ShellCompDirectiveNoFileComp))
+	return cmd, err
 }
 
 // right lets a principal do something with a resource.
@@ -116,10 +117,8 @@ func clientRights(service string, calls, create []string) []right {
 }
 
 func (o *aclOptions) validate(service string) error {
-	errs := []error{checkService("SERVICE", service)}
+	errs := []error{checkService("SERVICE", service), command.OneOf("--role", o.role, roleServer, roleClient)}
 	switch {
-	case o.role != roleServer && o.role != roleClient:
-		errs = append(errs, fmt.Errorf("--role %q: want %s or %s", o.role, roleServer, roleClient))
 	case o.role == roleServer && len(o.calls) > 0:
 		errs = append(errs, errors.New("--calls: only with --role client"))
 	case o.role == roleClient && len(o.calls) == 0:

@@ -37,14 +37,14 @@ type brokerOptions struct {
 	verbose bool
 }
 
-func brokerCommand(environ []string) *cobra.Command {
+func brokerCommand(environ []string) (*cobra.Command, error) {
 	o := &brokerOptions{}
 	cmd := &cobra.Command{
 		Use: "broker", Short: "Run an embedded broker for development", Long: brokerLong, Example: brokerExamples, Args: cobra.NoArgs,
 	}
 	o.addFlags(cmd.Flags())
 	cmd.RunE = command.Body(environ, func(cmd *cobra.Command, _ []string) error { return o.run(cmd) })
-	return cmd
+	return cmd, nil
 }
 
 func (o *brokerOptions) addFlags(flags *pflag.FlagSet) {

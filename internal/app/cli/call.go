@@ -49,7 +49,7 @@ DUPLEX_HEADER are not read. A command of duplex serve has the first one from its
 request.
 
 Exit codes: 0 there is a reply, or the message is stored; 1 the call ended with an error;
-2 usage; 3 its deadline passed; 130 interrupted.`
+2 usage; 3 its deadline passed; 4 the settings are read-only; 130 interrupted.`
 
 const callExamples = `  duplex call fares Quote --data '{"from":"LAX","to":"JFK"}'
   duplex call fares Quote --data @trip.json --timeout 1s --header trace=42
@@ -87,6 +87,7 @@ func callCommand(environ []string) (*cobra.Command, error) {
 	var err error
 	o.cluster, err = config.AddClusterFlags(cmd.Flags(), "duplex-call")
 	config.AddFlags(cmd.Flags())
+	cmd.ValidArgsFunction = completion(environ, 1, serviceNames)
 	cmd.RunE = command.Body(withoutCall(environ), func(cmd *cobra.Command, args []string) error { return o.run(cmd, args[0], args[1]) })
 	return cmd, err
 }
@@ -131,6 +132,9 @@ func (o *callOptions) run(cmd *cobra.Command, service, name string) error {
 	headers, err := o.parseHeaders()
 	if err := errors.Join(o.validate(cmd, service, name), err); err != nil {
 		return command.UsageError(err)
+	}
+	if err := o.cluster.Writes("call: sending a request to " + service); err != nil {
+		return err
 	}
 	request, err := o.read(cmd)
 	if err != nil {

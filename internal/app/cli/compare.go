@@ -27,7 +27,7 @@ the table of differences: timing, coupling, complexity, scalability, failure han
 system load and use, each with what was measured in this run, and when to choose which.
 
 It runs on an embedded broker, inside of this process, whose figures are not Kafka's;
---brokers runs it on a Kafka of yours, in topics and groups of its own. They are
+--brokers, or --profile, runs it on a Kafka of yours, in topics and groups of its own. They are
 deleted at the end, however that comes, unless a promise was broken: then their names
 are said. Interrupted while a server is dead it waits for the end of its session, 6s.
 
@@ -38,7 +38,8 @@ server; "table" and "choose" are the sentences, "totals" adds up, "broken" has a
 sentence for each promise that was not kept. Names are explained in docs/compare.md.
 
 Exit codes: 0 all promises were kept, 1 one was broken, which is said, or the comparison
-could not go on, 2 usage, 130 interrupted: then there is no table.`
+could not go on, 2 usage, 4 the settings are read-only, 130 interrupted: then there is no
+table.`
 
 const compareExamples = `  duplex compare
   duplex compare --brokers 127.0.0.1:9092 --markdown > differences.md
@@ -68,7 +69,7 @@ func compareCommand(environ []string) (*cobra.Command, error) {
 	o.cluster, err = config.AddClusterFlags(flags, "duplex-compare")
 	config.AddFlags(flags)
 	cmd.RunE = command.Body(environ, func(cmd *cobra.Command, _ []string) error { return o.run(cmd) })
-	return cmd, errors.Join(err, embeddedByDefault(flags))
+	return cmd, errors.Join(err, embeddedByDefault(flags), o.cluster.ProfileOnlyByName())
 }
 
 func (o *compareOptions) validate() error {
@@ -149,6 +150,9 @@ func (o *compareOptions) place(ctx context.Context, cfg *compare.Config) (remove
 		}
 		cfg.Cluster, cfg.Where = b.Cluster(), "embedded broker (figures are not Kafka's)"
 		return func(context.Context) error { return b.Close() }, nil
+	}
+	if err := o.cluster.Writes("compare: making topics"); err != nil {
+		return nil, err
 	}
 	cfg.Names = compare.NewNames("duplex-compare-", "."+time.Now().UTC().Format("20060102-150405.000000"))
 	cfg.Where = "Kafka at " + strings.Join(cfg.Cluster.Brokers, ",")

@@ -31,8 +31,8 @@ cannot book goes through retry topics. Three lines are damaged on purpose and be
 dead letters. Each acknowledgement, each end of a record or of a call and each run of
 a call is recorded, and the summary is computed from that.
 
-It runs on an embedded broker, inside of this process; --brokers runs it on a Kafka
-of yours, in topics and groups of its own that it removes at the end.
+It runs on an embedded broker, inside of this process; --brokers, or --profile, runs it on
+a Kafka of yours, in topics and groups of its own that it removes at the end.
 
 With --json the summary is one object. Of the calls it has: calls (that were made),
 answered, errors, unanswered (by their deadlines), wrong_quotes, untrue_errors (that say
@@ -41,7 +41,7 @@ as calls that are Safe may be), call_p50_ms and call_p99_ms.
 
 Exit codes: 0 all promises were kept, 1 a record was lost, handled twice, out of order
 or not acknowledged, a call had no answer or a wrong one or an error that is not true,
-or the demo could not go on, 2 usage, 130 interrupted.`
+or the demo could not go on, 2 usage, 4 the settings are read-only, 130 interrupted.`
 
 const demoExamples = `  duplex demo
   duplex demo --brokers 127.0.0.1:9092
@@ -68,7 +68,7 @@ func demoCommand(environ []string) (*cobra.Command, error) {
 	o.cluster, err = config.AddClusterFlags(flags, "duplex-demo")
 	config.AddFlags(flags)
 	cmd.RunE = command.Body(environ, func(cmd *cobra.Command, _ []string) error { return o.run(cmd) })
-	return cmd, errors.Join(err, embeddedByDefault(flags))
+	return cmd, errors.Join(err, embeddedByDefault(flags), o.cluster.ProfileOnlyByName())
 }
 
 // embeddedByDefault takes the default broker away: without one there is an
@@ -148,6 +148,9 @@ func (o *demoOptions) place(ctx context.Context, cfg *demo.Config) (place, error
 		}
 		cfg.Cluster, cfg.Where = b.Cluster(), "embedded broker (figures are not Kafka's)"
 		return place{remove: func(context.Context) error { return b.Close() }}, nil
+	}
+	if err := o.cluster.Writes("demo: making topics"); err != nil {
+		return place{}, err
 	}
 	cfg.Names = demo.NewNames("duplex-demo-", "."+time.Now().UTC().Format("20060102-150405.000000"))
 	cfg.Where = "Kafka at " + strings.Join(cfg.Cluster.Brokers, ",")

@@ -50,14 +50,12 @@ type rpcOptions struct {
 }
 
 func rpcCommand(environ []string) (*cobra.Command, error) {
-	root := &cobra.Command{
-		Use: "rpc", Short: "Look at the services of a cluster, and at the rights they need",
-		Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
-	}
+	root := command.Group(&cobra.Command{Use: "rpc", Short: "Look at the services of a cluster, and at the rights they need"})
 	ls, info := &rpcOptions{}, &rpcOptions{}
 	lsCmd := &cobra.Command{Use: "ls", Short: "List the services of a cluster", Long: lsLong, Example: "  duplex rpc ls\n  duplex rpc ls --json | jq '.[] | select(.members == 0)'", Args: cobra.NoArgs}
 	infoCmd := &cobra.Command{Use: "info SERVICE", Short: "Show who serves and who calls", Long: infoLong, Example: "  duplex rpc info fares", Args: wants("SERVICE")}
 	err := errors.Join(ls.addFlags(lsCmd), info.addFlags(infoCmd))
+	infoCmd.ValidArgsFunction = completion(environ, 1, serviceNames)
 	lsCmd.RunE = command.Body(environ, func(cmd *cobra.Command, _ []string) error { return ls.run(cmd, ls.list) })
 	infoCmd.RunE = command.Body(environ, func(cmd *cobra.Command, args []string) error {
 		if err := checkService("SERVICE", args[0]); err != nil {
@@ -67,8 +65,9 @@ func rpcCommand(environ []string) (*cobra.Command, error) {
 			return info.show(ctx, cmd, client, args[0])
 		})
 	})
-	root.AddCommand(lsCmd, infoCmd, aclCommand(environ))
-	return root, err
+	acl, aclErr := aclCommand(environ)
+	root.AddCommand(lsCmd, infoCmd, acl)
+	return root, errors.Join(err, aclErr)
 }
 
 func (o *rpcOptions) addFlags(cmd *cobra.Command) (err error) {

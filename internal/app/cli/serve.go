@@ -65,7 +65,8 @@ for Prometheus. OTEL_EXPORTER_OTLP_ENDPOINT sends spans and metrics there.
 SIGINT and SIGTERM end it gracefully: no call begins any more, those at work may end
 (--drain-timeout) and are answered, the others are left to the other servers.
 
-Exit codes: 0 ended by SIGTERM, 1 could not go on, 2 usage, 130 interrupted by SIGINT.`
+Exit codes: 0 ended by SIGTERM, 1 could not go on, 2 usage, 4 the settings are
+read-only, 130 interrupted by SIGINT.`
 
 const serveExamples = `  duplex serve fares --exec ./quote
   duplex serve shout --exec 'tr a-z A-Z'
@@ -114,6 +115,7 @@ func serveCommand(environ []string) (*cobra.Command, error) {
 	var err error
 	o.cluster, err = config.AddClusterFlags(cmd.Flags(), "duplex-serve")
 	config.AddFlags(cmd.Flags())
+	cmd.ValidArgsFunction = completion(environ, 1, serviceNames)
 	cmd.RunE = command.Body(environ, func(cmd *cobra.Command, args []string) error { return o.run(cmd, args[0]) })
 	return cmd, err
 }
@@ -190,6 +192,9 @@ func (o *serveOptions) validate(service string, flags *pflag.FlagSet) error {
 func (o *serveOptions) run(cmd *cobra.Command, service string) error {
 	if err := o.validate(service, cmd.Flags()); err != nil {
 		return command.UsageError(err)
+	}
+	if err := o.cluster.Writes("serve: answering calls of " + service); err != nil {
+		return err
 	}
 	stderr := cmd.ErrOrStderr()
 	seen, err := providers.Start(cmd.Context(), providers.Config{Service: "duplex-serve", Environ: o.environ, Scrape: o.admin != ""})

@@ -62,11 +62,13 @@ with --skip-invalid.
 failed are certainly not stored; unknown may be, once. Everything else that
 is said goes to standard error.
 
-Settings come from --config FILE (YAML, keys as the flags are named), from
-variables such as DUPLEX_BROKERS, and from flags, the later ones winning.
+Settings come from a profile (duplex profile), from --config FILE (YAML, keys as the
+flags are named), from variables such as DUPLEX_BROKERS, and from flags, the later ones
+winning.
 
 Exit codes: 0 all published or skipped, 1 some failed or are unknown, 2 usage,
-130 interrupted by SIGINT or SIGTERM (what was read is published).`
+4 the settings are read-only, 130 interrupted by SIGINT or SIGTERM (what was read is
+published).`
 
 const examples = `  $0 flights --key-field origin flights.ndjson
   tail -f app.log | $0 logs --format lines
@@ -193,6 +195,9 @@ func (o *options) run(cmd *cobra.Command, args []string) error {
 	args, err := o.file(args)
 	if err := errors.Join(err, o.validate()); err != nil {
 		return command.UsageError(err)
+	}
+	if err := o.cluster.Writes(cmd.Name() + ": publishing to topic " + o.topic); err != nil {
+		return err
 	}
 	input, name, err := open(cmd.InOrStdin(), args)
 	if err != nil && !cmd.Flags().Changed("topic") {

@@ -109,12 +109,13 @@ Records are data from others: quote "$KAFKA_KEY" in CMD, and never eval it.
 work) and /debug/status (JSON). SIGUSR1 writes the status to standard error:
 problems, counts, and a line for each partition.
 
-Settings come from --config FILE (YAML, keys as the flags are named), from
-variables such as DUPLEX_BROKERS, and from flags, the later ones winning.
+Settings come from a profile (duplex profile), from --config FILE (YAML, keys as the
+flags are named), from variables such as DUPLEX_BROKERS, and from flags, the later ones
+winning.
 
 Exit codes: 0 ended by --until-end, --limit or SIGTERM, 1 could not go on, 2 usage,
-130 interrupted by SIGINT. However it ends, what was written or handled is
-committed.`
+4 the settings are read-only, 130 interrupted by SIGINT. However it ends, what was
+written or handled is committed.`
 
 const examples = `  $0 orders -g audit
   $0 orders -g copy --until-end > orders.ndjson
@@ -246,6 +247,9 @@ func (o *options) run(cmd *cobra.Command) error {
 	from, fromErr := o.startOffset()
 	if err := errors.Join(o.validate(), o.requireCommand(cmd), fromErr, formatErr); err != nil {
 		return command.UsageError(err)
+	}
+	if err := o.cluster.Writes(cmd.Name() + ": committing offsets of group " + o.group); err != nil {
+		return err
 	}
 	ctx, stop := context.WithCancelCause(cmd.Context())
 	defer stop(nil)
