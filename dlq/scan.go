@@ -98,18 +98,7 @@ func (s Scanned) Total() ScannedPartition {
 // A topic that does not exist is an error with duplex.ErrUnknownTopic; one that is
 // deleted meanwhile too.
 func (i *Inspector) Scan(ctx context.Context, topic string, cfg ScanConfig, each func(*Letter) error) (Scanned, error) {
-	s := &scan{
-		inspector: i, cfg: cfg, each: each, began: time.Now(), decoder: newDecoder(), seed: maphash.MakeSeed(),
-		scanned: Scanned{Topic: topic}, at: map[int32]*scanning{},
-	}
-	err := s.run(ctx)
-	s.scanned.Took = time.Since(s.began)
-	s.scanned.Partitions = s.scanned.Partitions[:0]
-	for _, p := range s.at {
-		s.scanned.Partitions = append(s.scanned.Partitions, p.ScannedPartition)
-	}
-	slices.SortFunc(s.scanned.Partitions, func(a, b ScannedPartition) int { return cmp.Compare(a.Partition, b.Partition) })
-	return s.scanned, err
+	return i.newScan(topic, cfg, each).do(ctx)
 }
 
 // scan is one of a queue. One goroutine uses it.
@@ -120,6 +109,8 @@ type scan struct {
 	began     time.Time
 	decoder   *decoder
 	states    *states
+	bare      bool     // of any topic: it has no states
+	wanted    [16]byte // the topic's ID, if it matters
 	seed      maphash.Seed
 	client    *kgo.Client
 
@@ -130,6 +121,24 @@ type scan struct {
 	letter Letter // the current one
 	said   time.Time
 	since  int // letters since the clock and ctx were looked at
+}
+
+func (i *Inspector) newScan(topic string, cfg ScanConfig, each func(*Letter) error) *scan {
+	return &scan{
+		inspector: i, cfg: cfg, each: each, began: time.Now(), decoder: newDecoder(), seed: maphash.MakeSeed(),
+		scanned: Scanned{Topic: topic}, at: map[int32]*scanning{},
+	}
+}
+
+func (s *scan) do(ctx context.Context) (Scanned, error) {
+	err := s.run(ctx)
+	s.scanned.Took = time.Since(s.began)
+	s.scanned.Partitions = s.scanned.Partitions[:0]
+	for _, p := range s.at {
+		s.scanned.Partitions = append(s.scanned.Partitions, p.ScannedPartition)
+	}
+	slices.SortFunc(s.scanned.Partitions, func(a, b ScannedPartition) int { return cmp.Compare(a.Partition, b.Partition) })
+	return s.scanned, err
 }
 
 // scanning is a partition.
@@ -161,8 +170,10 @@ func (s *scan) run(ctx context.Context) error {
 		return nil
 	}
 	var err error
-	if s.states, err = s.inspector.loadStates(ctx, s.scanned.Topic); err != nil {
-		return err
+	if s.states == nil && !s.bare {
+		if s.states, err = s.inspector.loadStates(ctx, s.scanned.Topic); err != nil {
+			return err
+		}
 	}
 	if s.client, err = s.newClient(); err != nil {
 		return err
@@ -180,6 +191,9 @@ func (s *scan) begin(ctx context.Context) error {
 		return err
 	}
 	s.scanned.TopicID = id
+	if none := [16]byte{}; s.wanted != none && id != none && s.wanted != id {
+		return errOtherTopic
+	}
 	want := s.cfg.Partitions
 	if want == nil {
 		for p := range starts {
@@ -338,7 +352,9 @@ func (s *scan) take(ctx context.Context, r *kgo.Record) error {
 	}
 	at.Read++
 	at.Bytes += int64(l.Size)
-	l.State = s.states.of(l)
+	if !s.bare {
+		l.State = s.states.of(l)
+	}
 	if l.Dialect == DialectDuplex && at.copies.seen(maphash.String(s.seed, l.ID)+uint64(l.Generation)) {
 		l.State = StateDuplicate
 		at.Duplicates++
@@ -347,8 +363,19 @@ func (s *scan) take(ctx context.Context, r *kgo.Record) error {
 		return nil
 	}
 	at.Matched++
-	return s.each(l)
+	err := s.each(l)
+	if err == errEnough {
+		s.pass(at, at.To)
+		return nil
+	}
+	return err
 }
+
+// errOtherTopic says that a topic of this name is there, but not the one that was meant.
+var errOtherTopic = errors.New("the topic was deleted and made again")
+
+// errEnough is what a function of ours returns that wants no more of a partition.
+var errEnough = errors.New("enough of this partition")
 
 // pass has a partition stand at an offset.
 func (s *scan) pass(p *scanning, next int64) {
