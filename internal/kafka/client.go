@@ -137,6 +137,16 @@ func dialer(c duplex.Cluster) (dialFunc, error) {
 	}, nil
 }
 
+// Dial opens a connection to a broker as a client of c does: within its timeout, and with TLS
+// where c has it; then it is a *tls.Conn.
+func Dial(ctx context.Context, c duplex.Cluster, address string) (net.Conn, error) {
+	dial, err := dialer(c)
+	if err != nil {
+		return nil, err
+	}
+	return dial(ctx, "tcp", address)
+}
+
 func handshake(ctx context.Context, conn net.Conn, config *tls.Config, address string) (net.Conn, error) {
 	if config.ServerName == "" {
 		host, _, err := net.SplitHostPort(address)

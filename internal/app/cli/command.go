@@ -41,6 +41,7 @@ func Command(environ []string) (*cobra.Command, error) {
 		serveCommand,
 		rpcCommand,
 		profileCommand,
+		doctorCommand,
 	} {
 		cmd, err := of(environ)
 		root.AddCommand(cmd)

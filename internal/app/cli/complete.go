@@ -33,6 +33,11 @@ func topicNames(ctx context.Context, admin *kadm.Client) ([]string, error) {
 	return topics.Names(), err
 }
 
+func groupNames(ctx context.Context, admin *kadm.Client) ([]string, error) {
+	groups, err := admin.ListGroups(ctx)
+	return groups.Groups(), err
+}
+
 func serviceNames(ctx context.Context, admin *kadm.Client) ([]string, error) {
 	topics, err := admin.ListTopics(ctx)
 	return namesOf(topics, rpc.RequestTopic), err
@@ -64,6 +69,14 @@ func completion(environ []string, most int, of names) cobra.CompletionFunc {
 		}
 		slices.Sort(fits)
 		return fits[:min(len(fits), mostCompletions)], nothing
+	}
+}
+
+// flagCompletion is that of a flag's value.
+func flagCompletion(environ []string, of names) cobra.CompletionFunc {
+	complete := completion(environ, 1, of)
+	return func(cmd *cobra.Command, _ []string, begun string) ([]cobra.Completion, cobra.ShellCompDirective) {
+		return complete(cmd, nil, begun)
 	}
 }
 

@@ -37,7 +37,7 @@ func TestReadOnlyRefusesEveryCommandThatWrites(t *testing.T) {
 	t.Parallel()
 	root, err := cli.Command(nil)
 	require.NoError(t, err)
-	reads := map[string]bool{"rpc ls": true, "rpc info": true}
+	reads := map[string]bool{"rpc ls": true, "rpc info": true, "doctor": true}
 	writes := map[string]string{
 		"demo": "", "compare": "", "pub": "orders", "sub": "orders -g audit", "call": "fares Quote", "serve": "fares --exec cat",
 	}

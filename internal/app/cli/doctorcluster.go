@@ -1,0 +1,238 @@
+package cli
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/duplex-go/duplex/dlq"
+	"github.com/duplex-go/duplex/internal/kafka"
+)
+
+// leastRetention is how long dead letters should wait for people at least.
+const leastRetention = 7 * 24 * time.Hour
+
+// lookAtCluster asks what there is. It reports whether there was an answer.
+func (d *checkup) lookAtCluster(ctx context.Context) bool {
+	err := kafka.Reach(ctx, d.client, "doctor", d.timeout)
+	if err == nil {
+		d.metadata, err = d.admin.Metadata(kadm.WithAuthorizedOps(ctx))
+	}
+	if err != nil {
+		d.failed("cluster", "", kafka.Explain("", err))
+		return false
+	}
+	m := d.metadata
+	text := fmt.Sprintf("%s, %d brokers, %d topics, controller %d", orWord(m.Cluster, "without an id"), len(m.Brokers), len(m.Topics), m.Controller)
+	if m.Controller < 0 {
+		d.wrong("cluster", "look at the controllers' logs: no topic can be made, and no leader chosen", "%s", text)
+		return true
+	}
+	d.ok("cluster", "%s", text)
+	return true
+}
+
+// lookAtVersions asks the brokers what they can do.
+func (d *checkup) lookAtVersions(ctx context.Context) {
+	all, err := d.admin.ApiVersions(ctx)
+	if err != nil {
+		d.failed("versions", "", kafka.Explain("", err))
+		return
+	}
+	missing, guesses := map[string]bool{}, map[string]bool{}
+	for _, v := range all {
+		if v.Err != nil {
+			continue // said of the broker
+		}
+		guess := v.VersionGuess()
+		if strings.HasPrefix(guess, "between") { // it is none of Kafka's
+			guess = "of no known version"
+		}
+		guesses[guess] = true
+		for key, what := range map[kmsg.Key]string{
+			kmsg.InitProducerID: "idempotent producers", kmsg.AddPartitionsToTxn: "transactions",
+			kmsg.ConsumerGroupHeartbeat: "groups of KIP-848", kmsg.DeleteRecords: "deleting of records",
+		} {
+			if _, _, has := v.KeyVersions(key.Int16()); !has {
+				missing[what] = true
+			}
+		}
+	}
+	text := "Kafka " + strings.Join(sortedKeys(guesses), ", ") + ", as it looks"
+	switch gone := sortedKeys(missing); {
+	case missing["idempotent producers"]:
+		d.wrong("versions", "Duplex writes with idempotent producers: use Kafka 0.11 or later", "%s; without %s", text, strings.Join(gone, ", "))
+	case missing["transactions"] || missing["deleting of records"]:
+		d.warn("versions", "redrives and trims that need it fall back, or are refused", "%s; without %s", text, strings.Join(gone, ", "))
+	case len(guesses) > 1:
+		d.warn("versions", "bring them to one version", "the brokers differ: %s", text)
+	case len(gone) > 0:
+		d.ok("versions", "%s; without %s, classic groups do", text, strings.Join(gone, ", "))
+	default:
+		d.ok("versions", "%s; with idempotent producers, transactions, groups of KIP-848, deleting of records", text)
+	}
+}
+
+func sortedKeys(set map[string]bool) []string {
+	var all []string
+	for key := range set {
+		all = append(all, key)
+	}
+	slices.Sort(all)
+	return all
+}
+
+// lookAtPartitions looks for those without a leader, and with too few replicas in sync.
+func (d *checkup) lookAtPartitions(context.Context) {
+	total := 0
+	var headless, behind []string
+	for _, t := range d.metadata.Topics.Sorted() {
+		for _, p := range t.Partitions.Sorted() {
+			total++
+			name := fmt.Sprintf("%s/%d", t.Topic, p.Partition)
+			switch {
+			case p.Leader < 0:
+				headless = append(headless, name)
+			case len(p.ISR) < len(p.Replicas):
+				behind = append(behind, name)
+			}
+		}
+	}
+	if len(headless) > 0 {
+		d.wrong("partitions", "start the brokers that have them", "%d of %d have no leader: %s", len(headless), total, few(headless))
+	}
+	if len(behind) > 0 {
+		d.warn("partitions", "look at the brokers that are down or slow", "%d of %d have replicas that are not in sync: %s", len(behind), total, few(behind))
+	}
+	if len(headless)+len(behind) == 0 {
+		d.ok("partitions", "all %d have a leader and all replicas in sync", total)
+	}
+}
+
+// few are the first of names.
+func few(names []string) string {
+	const most = 3
+	if len(names) > most {
+		return strings.Join(names[:most], ", ") + fmt.Sprintf(" and %d more", len(names)-most)
+	}
+	return strings.Join(names, ", ")
+}
+
+// lookAtDefaults looks at what topics get that nobody described, and whether they make
+// themselves.
+func (d *checkup) lookAtDefaults(ctx context.Context) {
+	configs, err := d.admin.DescribeBrokerConfigs(ctx, d.metadata.Brokers.NodeIDs()...)
+	if err == nil && len(configs) > 0 {
+		err = configs[0].Err
+	}
+	if err != nil || len(configs) == 0 {
+		d.warn("defaults", "grant DESCRIBE_CONFIGS on the cluster to see them", "not known: what new topics get, and whether topics make themselves")
+		return
+	}
+	for _, c := range configs {
+		if setting(c, "auto.create.topics.enable") == "true" {
+			d.warn("new topics", "set auto.create.topics.enable=false", "broker %s makes topics by itself: a name typed wrong becomes a topic, with the defaults", c.Name)
+			break
+		}
+	}
+	copies, least := number(setting(configs[0], "default.replication.factor")), number(setting(configs[0], "min.insync.replicas"))
+	text := fmt.Sprintf("%d replicas, at least %d in sync to write", copies, least)
+	switch brokers := int64(len(d.metadata.Brokers)); {
+	case copies == 0:
+		d.ok("defaults", "not said by the brokers")
+	case copies > brokers:
+		d.warn("defaults", "set default.replication.factor to as many as there are", "%s, of %d brokers: topics without a number of replicas cannot be made", text, brokers)
+	case least > copies:
+		d.wrong("defaults", "set min.insync.replicas below default.replication.factor", "%s: nothing can be written to new topics", text)
+	case least == copies && copies > 1:
+		d.warn("defaults", "set min.insync.replicas one below default.replication.factor", "%s: nothing can be written while one broker is away", text)
+	case copies == 1:
+		d.warn("defaults", "set default.replication.factor=3 on a cluster that matters", "%s: what one broker loses is lost", text)
+	case least == 1:
+		d.warn("defaults", "set min.insync.replicas=2", "%s: a record counts as stored when one broker has it", text)
+	default:
+		d.ok("defaults", "%s", text)
+	}
+}
+
+func setting(c kadm.ResourceConfig, key string) string {
+	for _, one := range c.Configs {
+		if one.Key == key {
+			return one.MaybeValue()
+		}
+	}
+	return ""
+}
+
+func number(text string) int64 {
+	n, err := strconv.ParseInt(text, 10, 64)
+	if err != nil {
+		return 0
+	}
+	return n
+}
+
+// lookAtDeadLetters looks for queues that lose what people have not seen yet.
+func (d *checkup) lookAtDeadLetters(ctx context.Context) {
+	var queues []string
+	for _, name := range d.metadata.Topics.Names() {
+		if dlq.IsQueue(name) {
+			queues = append(queues, name)
+		}
+	}
+	if len(queues) == 0 {
+		return
+	}
+	configs, err := d.admin.DescribeTopicConfigs(ctx, queues...)
+	if err != nil {
+		d.warn("dead letters", "grant DESCRIBE_CONFIGS on them", "%d topics, and how long they keep is not known", len(queues))
+		return
+	}
+	slices.SortFunc(configs, func(a, b kadm.ResourceConfig) int { return cmp.Compare(a.Name, b.Name) })
+	before := len(d.findings)
+	for _, c := range configs {
+		d.lookAtQueue(c)
+	}
+	if len(d.findings) == before {
+		d.ok("dead letters", "%d topics, kept for a week or more", len(queues))
+	}
+}
+
+func (d *checkup) lookAtQueue(c kadm.ResourceConfig) {
+	const check = "dead letters"
+	if c.Err != nil {
+		d.warn(check, "grant DESCRIBE_CONFIGS on it", "%s: how long it keeps is not known", c.Name)
+		return
+	}
+	if strings.Contains(setting(c, "cleanup.policy"), "compact") {
+		d.wrong(check, "set cleanup.policy=delete", "%s is compacted: of the letters of one key only the last is kept, and those without a key are refused", c.Name)
+	}
+	if ms := number(setting(c, "retention.ms")); ms >= 0 && ms < leastRetention.Milliseconds() && strings.Contains(setting(c, "cleanup.policy"), "delete") {
+		d.warn(check, "raise retention.ms", "%s keeps letters for %s", c.Name, time.Duration(ms)*time.Millisecond)
+	}
+	queue := d.metadata.Topics[c.Name]
+	if queue.Partitions.NumReplicas() == 1 && len(d.metadata.Brokers) > 1 {
+		d.warn(check, "raise its number of replicas", "%s has one replica of %d brokers: what that one loses is lost", c.Name, len(d.metadata.Brokers))
+	}
+	if source, ok := d.sourceOf(c.Name); ok && len(queue.Partitions) < len(source.Partitions) {
+		d.warn(check, "give it as many: programs with a dlq.Policy do, when they start", "%s has %d partitions, %s has %d", c.Name, len(queue.Partitions), source.Topic, len(source.Partitions))
+	}
+}
+
+// sourceOf is the topic that a queue is for: the longest name at its end that there is.
+func (d *checkup) sourceOf(queue string) (kadm.TopicDetail, bool) {
+	var source kadm.TopicDetail
+	for name, t := range d.metadata.Topics {
+		if rest, ok := strings.CutSuffix(queue, "."+name); ok && len(rest) > len("dlq.") && len(name) > len(source.Topic) {
+			source = t
+		}
+	}
+	return source, source.Topic != ""
+}
