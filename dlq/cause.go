@@ -144,7 +144,9 @@ func (c *Cause) show(l *Letter) {
 	kept.Record = nil
 	if l.Record != nil && size(l.Record) <= maxSample {
 		kept = *l.Clone()
-		kept.Record.Value = nil
+		var again Letter // for the stack
+		newDecoder().decode(&again, kept.Record)
+		kept.Stack = again.Stack
 	}
 	c.Sample, c.Reason, c.ErrorType, c.Message = kept, l.Reason, l.ErrorType, l.ErrorMessage
 }

@@ -12,6 +12,7 @@ import (
 // decoder makes letters of records. Most letters of a queue say the same of many
 // things, so it remembers words and fingerprints, within bounds. One goroutine uses it.
 type decoder struct {
+	stacks       bool // are wanted
 	words        map[string]string
 	fingerprints map[cause]string
 }
@@ -23,7 +24,7 @@ const (
 )
 
 func newDecoder() *decoder {
-	return &decoder{words: map[string]string{}, fingerprints: map[cause]string{}}
+	return &decoder{stacks: true, words: map[string]string{}, fingerprints: map[cause]string{}}
 }
 
 // decode makes l the letter that r is. Nothing that stands in a record makes it fail:
@@ -149,7 +150,9 @@ func (d *decoder) ours(l *Letter, r *kgo.Record) {
 	l.Group, l.Handler = word(HeaderGroup), word(HeaderHandler)
 	l.Reason, l.ErrorType, l.ErrorCode = Reason(word(HeaderReason)), word(HeaderErrorType), word(HeaderErrorCode)
 	l.ErrorMessage = d.text(p.raw(HeaderErrorMessage, maxMessage), maxMessage)
-	l.Stack = d.text(p.raw(HeaderErrorStack, maxStack), maxStack)
+	if stack := p.raw(HeaderErrorStack, maxStack); d.stacks || len(p.values[numberOf(HeaderFingerprint)]) == 0 {
+		l.Stack = d.text(stack, maxStack)
+	}
 	l.Fingerprint = d.word(p.raw(HeaderFingerprint, maxFingerprint), maxFingerprint)
 	l.Attempts = int(p.optional(HeaderAttempt, 0, 1<<30))
 	l.Generation = int(p.optional(HeaderGeneration, 0, 1<<20))

@@ -209,3 +209,23 @@ func FuzzDecode(f *testing.F) {
 		require.True(t, json.Valid(line))
 	})
 }
+
+func BenchmarkDecode(b *testing.B) {
+	for _, dialect := range []string{"duplex", "spring", "connect", "streams", "karafka"} {
+		text, err := os.ReadFile(filepath.Join("testdata", "letters", dialect+".ndjson"))
+		require.NoError(b, err)
+		line, _, _ := bytes.Cut(text, []byte("\n"))
+		read, err := ParseLine(line)
+		require.NoError(b, err)
+		b.Run(dialect, func(b *testing.B) {
+			b.ReportAllocs()
+			d := newDecoder()
+			d.stacks = false
+			var l Letter
+			for b.Loop() {
+				clear(d.fingerprints) // as where each message is another
+				d.decode(&l, read.Record)
+			}
+		})
+	}
+}

@@ -1,6 +1,7 @@
 package dlq
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"strconv"
@@ -221,7 +222,9 @@ func (d *decoder) foreign(l *Letter, r *kgo.Record, of family) {
 	l.Group, l.Handler = d.word(v.raw[fieldGroup], maxWord), d.word(v.raw[fieldHandler], maxWord)
 	l.ErrorType, l.ErrorCode = d.word(v.either(fieldCauseType, fieldType), maxWord), d.word(v.raw[fieldCode], maxWord)
 	l.ErrorMessage = d.text(v.either(fieldMessage, fieldCauseMessage), maxMessage)
-	l.Stack = d.text(v.raw[fieldStack], maxStack)
+	if d.stacks {
+		l.Stack = d.text(v.raw[fieldStack], maxStack)
+	}
 	l.Origin.Topic = d.word(v.raw[fieldTopic], maxWord)
 	l.Origin.Partition = int32(v.number(l, fieldPartition, 1<<31-1, -1))
 	l.Origin.Offset = v.number(l, fieldOffset, 1<<63-1, -1)
@@ -288,35 +291,37 @@ const maxFrames = 64 << 10
 // javaFrame is the function that a stack trace of Java names first, of the innermost
 // cause, outside of Java's and the frameworks' own packages.
 func javaFrame(stack []byte) string {
-	text := string(stack[:min(len(stack), maxFrames)])
-	if i := strings.LastIndex(text, "\nCaused by: "); i >= 0 {
-		text = text[i+1:]
+	rest := stack[:min(len(stack), maxFrames)]
+	if i := bytes.LastIndex(rest, []byte("\nCaused by: ")); i >= 0 {
+		rest = rest[i+1:]
 	}
-	first := ""
-	for line := range strings.Lines(text) {
-		frame, ok := strings.CutPrefix(strings.TrimSpace(line), "at ")
+	var first []byte
+	for len(rest) > 0 {
+		var line []byte
+		line, rest, _ = bytes.Cut(rest, []byte("\n"))
+		frame, ok := bytes.CutPrefix(bytes.TrimSpace(line), []byte("at "))
 		if !ok {
 			continue
 		}
-		frame, _, _ = strings.Cut(frame, "(")
-		frame, _, _ = strings.Cut(frame, "$$") // what follows is numbered at run time
-		frame = bounded(frame, maxWord)
-		if first == "" {
+		frame, _, _ = bytes.Cut(frame, []byte("("))
+		frame, _, _ = bytes.Cut(frame, []byte("$$")) // what follows is numbered at run time
+		if frame = frame[:min(len(frame), maxWord)]; first == nil {
 			first = frame
 		}
 		if !inFramework(frame) {
-			return frame
+			first = frame
+			break
 		}
 	}
-	return first
+	return bounded(string(first), maxWord)
 }
 
-func inFramework(frame string) bool {
-	if i := strings.IndexByte(frame, '/'); i >= 0 { // java.base/java.util…
+func inFramework(frame []byte) bool {
+	if i := bytes.IndexByte(frame, '/'); i >= 0 { // java.base/java.util…
 		frame = frame[i+1:]
 	}
-	for _, of := range []string{"java.", "javax.", "jdk.", "sun.", "kotlin.", "org.springframework.", "org.apache.kafka."} {
-		if strings.HasPrefix(frame, of) {
+	for _, of := range [...]string{"java.", "javax.", "jdk.", "sun.", "kotlin.", "org.springframework.", "org.apache.kafka."} {
+		if len(frame) >= len(of) && string(frame[:len(of)]) == of {
 			return true
 		}
 	}

@@ -3,7 +3,6 @@ package dlq
 import (
 	"crypto/sha256"
 	"encoding/hex"
-	"regexp"
 	"strings"
 	"sync"
 )
@@ -24,32 +23,13 @@ type FingerprintV1 struct{}
 
 // Fingerprint implements Fingerprinter.
 func (FingerprintV1) Fingerprint(f Failure) string {
-	h := sha256.New()
-	for _, part := range []string{f.Group, f.Handler, f.ErrorType, f.ErrorCode, topFrame(f.Stack), normalized(f.ErrorMessage)} {
-		h.Write([]byte(part))
-		h.Write([]byte{0})
+	var room [512]byte
+	b := room[:0]
+	for _, part := range [...]string{f.Group, f.Handler, f.ErrorType, f.ErrorCode, topFrame(f.Stack), normalized(f.ErrorMessage)} {
+		b = append(append(b, part...), 0)
 	}
-	return "v1:" + hex.EncodeToString(h.Sum(nil)[:8])
-}
-
-//nolint:gochecknoglobals // compiled once
-var varying = []struct {
-	what *regexp.Regexp
-	with string
-}{
-	{regexp.MustCompile("\"[^\"]*\"|'[^']*'|`[^`]*`"), "<text>"},
-	{regexp.MustCompile(`[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}`), "<id>"},
-	{regexp.MustCompile(`\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?(Z|[+-]\d{2}:?\d{2})?)?`), "<time>"},
-	{regexp.MustCompile(`0[xX][0-9a-fA-F]+|\b(?:[0-9a-fA-F]*[0-9][0-9a-fA-F]*[a-fA-F][0-9a-fA-F]*|[0-9a-fA-F]*[a-fA-F][0-9a-fA-F]*[0-9][0-9a-fA-F]*)\b`), "<hex>"},
-	{regexp.MustCompile(`\d+(?:[.,:]\d+)*`), "<n>"},
-}
-
-// normalized is a message without what differs from record to record.
-func normalized(message string) string {
-	for _, v := range varying {
-		message = v.what.ReplaceAllString(message, v.with)
-	}
-	return strings.Join(strings.Fields(message), " ")
+	sum := sha256.Sum256(b)
+	return "v1:" + hex.EncodeToString(sum[:8])
 }
 
 // topFrame is the first function of a stack as debug.Stack has it that is neither

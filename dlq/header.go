@@ -65,16 +65,26 @@ func ours(name string) bool { return numberOf(name) >= 0 }
 
 // numberOf is the place of one of our headers among them, −1 of another's.
 func numberOf(name string) int {
-	if !strings.HasPrefix(name, "dlq-") {
+	if !strings.HasPrefix(name, "dlq-") || len(name) >= len(namesOfLength) {
 		return -1
 	}
-	for i, of := range names {
-		if of == name {
+	for _, i := range namesOfLength[len(name)] {
+		if names[i] == name {
 			return i
 		}
 	}
 	return -1
 }
+
+// namesOfLength are the places of those that have so many bytes.
+//
+//nolint:gochecknoglobals // a constant
+var namesOfLength = func() (of [32][]int) {
+	for i, name := range names {
+		of[len(name)] = append(of[len(name)], i)
+	}
+	return of
+}()
 
 // names are ours, the one that decides most often first.
 //

@@ -31,8 +31,9 @@ type Letter struct {
 	Trouble string
 	// Size is that of the key, the value and the headers, in bytes.
 	Size int
-	// Record is the record as it was read. In a scan its Value is nil; key and headers are
-	// the scan's until the function that was given the letter returns.
+	// Record is the record as it was read. In a scan its Value is nil, and Stack is "",
+	// unless they are asked for; key and headers are the scan's until the function that was
+	// given the letter returns.
 	Record *kgo.Record
 }
 

@@ -27,7 +27,7 @@ type ScanConfig struct {
 	To map[int32]int64
 	// Filter says which letters the function gets. Defaults to all.
 	Filter Filter
-	// KeepValues has Letter.Record with its value. Defaults to without.
+	// KeepValues has Letter.Record with its value, and Letter.Stack. Defaults to without.
 	KeepValues bool
 	// Progress, if set, is told now and then how far the scan is, and at its end. It
 	// runs between letters.
@@ -88,7 +88,7 @@ func (s Scanned) Total() ScannedPartition {
 // Scan reads a queue and gives each letter that fits the filter to the function, those
 // of a partition in their order. It ends where the partitions ended when it began, so
 // what is written meanwhile is not read, and neither is what a transaction has not
-// committed. It keeps no values: what it holds is what it fetched last, at most 4 MiB as the
+// committed. It keeps no values: what it holds is what it fetched last, at most 2 MiB as the
 // broker has it, and what it takes to find second copies, some MiB for each partition.
 //
 // The letter, its key and its headers are the scan's: whoever keeps it clones it. An
@@ -124,10 +124,12 @@ type scan struct {
 }
 
 func (i *Inspector) newScan(topic string, cfg ScanConfig, each func(*Letter) error) *scan {
-	return &scan{
+	s := &scan{
 		inspector: i, cfg: cfg, each: each, began: time.Now(), decoder: newDecoder(), seed: maphash.MakeSeed(),
 		scanned: Scanned{Topic: topic}, at: map[int32]*scanning{},
 	}
+	s.decoder.stacks = cfg.KeepValues
+	return s
 }
 
 func (s *scan) do(ctx context.Context) (Scanned, error) {
@@ -150,7 +152,7 @@ type scanning struct {
 const (
 	// scanFetch bounds what is fetched at once, and so twice over what is held;
 	// a batch that is larger is read all the same.
-	scanFetch, scanFetchPartition = 4 << 20, 1 << 20
+	scanFetch, scanFetchPartition = 2 << 20, 1 << 20
 	// scanUnpacked bounds what a compressed batch may grow to.
 	scanUnpacked = 256 << 20
 	// lookEvery is after how many letters ctx and the clock are looked at.
