@@ -45,8 +45,9 @@ fmt: $(LINTER) ## format the code
 	for module in $(OURS); do (cd $$module && GOWORK=off $(CURDIR)/$(LINTER) fmt --config $(CURDIR)/.golangci.yml ./...); done
 
 .PHONY: generate
-generate: ## write docs/configuration.md from the Config structs
+generate: ## write docs/configuration.md from the Config structs, docs/man from the programs' help texts
 	$(GO) run ./internal/docgen
+	$(GO) run ./internal/docgen/man
 
 .PHONY: tidy
 tidy: ## tidy every module
@@ -56,6 +57,7 @@ tidy: ## tidy every module
 verify: ## check go.mod files and generated pages, build and vet every module by itself
 	for module in $(MODULES); do GOWORK=off $(GO) -C $$module mod tidy -diff; done
 	$(GO) run ./internal/docgen -check
+	$(GO) run ./internal/docgen/man -check
 	for module in $(OURS); do GOWORK=off $(GO) -C $$module build ./... && GOWORK=off $(GO) -C $$module vet ./...; done
 	GOWORK=off $(GO) vet -tags synctests ./...
 
