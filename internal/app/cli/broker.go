@@ -87,17 +87,25 @@ func parseTopics(args []string) ([]broker.Topic, error) {
 	var topics []broker.Topic
 	var errs []error
 	for _, arg := range args {
-		name, number, counted := strings.Cut(arg, ":")
-		t := broker.Topic{Name: name}
-		if counted {
-			n, err := strconv.ParseInt(number, 10, 32)
-			if err != nil || n < 1 {
-				errs = append(errs, fmt.Errorf("--topic %q: %q is not a number of partitions", arg, number))
-				continue
-			}
-			t.Partitions = int32(n)
+		name, partitions, err := nameAndPartitions(arg)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("--topic %w", err))
+			continue
 		}
-		topics = append(topics, t)
+		topics = append(topics, broker.Topic{Name: name, Partitions: partitions})
 	}
 	return topics, errors.Join(errs...)
+}
+
+// nameAndPartitions reads name, which has 0 partitions, or name:partitions.
+func nameAndPartitions(arg string) (name string, partitions int32, err error) {
+	name, number, counted := strings.Cut(arg, ":")
+	if !counted {
+		return name, 0, nil
+	}
+	n, err := strconv.ParseInt(number, 10, 32)
+	if err != nil || n < 1 {
+		return "", 0, fmt.Errorf("%q: %q is not a number of partitions", arg, number)
+	}
+	return name, int32(n), nil
 }

@@ -106,9 +106,14 @@ func (o *callOptions) addFlags(flags *pflag.FlagSet) {
 // withoutCall takes away what would change a call behind the back of who makes it: a
 // command that serves a request has the key of that.
 func withoutCall(environ []string) []string {
+	return without(environ, variableKey, "DUPLEX_DATA", "DUPLEX_HEADER")
+}
+
+// without is the environment without some variables.
+func without(environ []string, names ...string) []string {
 	return slices.DeleteFunc(slices.Clone(environ), func(v string) bool {
 		name, _, _ := strings.Cut(v, "=")
-		return name == variableKey || name == "DUPLEX_DATA" || name == "DUPLEX_HEADER"
+		return slices.Contains(names, name)
 	})
 }
 

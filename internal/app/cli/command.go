@@ -28,7 +28,7 @@ passed, 4 a guard refused it and nothing was changed, 130 interrupted.`
 // Command makes the command; environ is the process's environment.
 func Command(environ []string) (*cobra.Command, error) {
 	root := command.Group(&cobra.Command{
-		Use: "duplex", Short: "Duplex, messaging on Kafka: see it work, call and serve, run its embedded broker", Long: long,
+		Use: "duplex", Short: "Duplex, messaging on Kafka: publish, subscribe, call and serve, look at groups and topics", Long: long,
 	})
 	var errs []error
 	for _, of := range []func(environ []string) (*cobra.Command, error){
@@ -40,6 +40,8 @@ func Command(environ []string) (*cobra.Command, error) {
 		callCommand,
 		serveCommand,
 		rpcCommand,
+		groupCommand,
+		topicsCommand,
 		profileCommand,
 		doctorCommand,
 	} {

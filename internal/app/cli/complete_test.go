@@ -51,6 +51,22 @@ func TestShellsCompleteWhatTheClusterHas(t *testing.T) {
 	require.Equal(t, []string{"rpc.requests.fares", "rpc.requests.seats"}, completed(t, []string{"DUPLEX_BROKERS=" + b.Addrs()[0]}, "sub", "orders", ""))
 }
 
+func TestShellsCompleteGroups(t *testing.T) {
+	t.Parallel()
+	b := apptest.Listen(t, broker.Topic{Name: "orders"})
+	for _, group := range []string{"billing", "audit", "bad name", "$(reboot)"} {
+		commit(t, b, group, "orders", 0, 0, "")
+	}
+	environ := []string{"DUPLEX_BROKERS=" + b.Addrs()[0]}
+	for _, command := range []string{"describe", "lag", "seek"} {
+		require.Equal(t, []string{"audit", "billing"}, completed(t, environ, "group", command, ""))
+	}
+	require.Equal(t, []string{"orders"}, completed(t, environ, "group", "seek", "billing", "--topic", ""))
+	require.Equal(t, []string{"orders"}, completed(t, environ, "topics", "ensure", "o"))
+	require.Equal(t, []string{"orders"}, completed(t, environ, "topics", "check", ""))
+	require.Contains(t, completed(t, environ, "topics", "check", "--accept", ""), "compacted")
+}
+
 func TestNobodyWaitsForACompletion(t *testing.T) {
 	t.Parallel()
 	for _, address := range []string{apptest.Nobody(t), apptest.Silence(t), "nonsense"} {

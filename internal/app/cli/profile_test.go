@@ -37,9 +37,10 @@ func TestReadOnlyRefusesEveryCommandThatWrites(t *testing.T) {
 	t.Parallel()
 	root, err := cli.Command(nil)
 	require.NoError(t, err)
-	reads := map[string]bool{"rpc ls": true, "rpc info": true, "doctor": true}
+	reads := map[string]bool{"rpc ls": true, "rpc info": true, "doctor": true, "group ls": true, "group describe": true, "group lag": true, "topics check": true}
 	writes := map[string]string{
 		"demo": "", "compare": "", "pub": "orders", "sub": "orders -g audit", "call": "fares Quote", "serve": "fares --exec cat",
+		"group seek": "billing --topic orders --to end", "topics ensure": "orders",
 	}
 	for name, cmd := range commandsOf(root) {
 		if cmd.Flags().Lookup(config.ReadOnlyFlag) == nil || strings.HasPrefix(name, "profile ") {

@@ -354,7 +354,7 @@ func table(to io.Writer, indent string, fill func(row func(cells ...any))) error
 		fmt.Fprintln(w, indent+strings.Join(words, "\t"))
 	})
 	if err := w.Flush(); err != nil {
-		return fmt.Errorf("rpc: writing the table: %w", err)
+		return fmt.Errorf("writing the table: %w", err)
 	}
 	return nil
 }
@@ -363,7 +363,7 @@ func printJSON(to io.Writer, value any) error {
 	encoder := json.NewEncoder(to)
 	encoder.SetIndent("", "  ")
 	if err := encoder.Encode(value); err != nil {
-		return fmt.Errorf("rpc: writing JSON: %w", err)
+		return fmt.Errorf("writing JSON: %w", err)
 	}
 	return nil
 }
