@@ -22,8 +22,8 @@ type ScanConfig struct {
 	// From has the offset to begin at for each partition. Defaults to the start of the
 	// log. What was deleted behind it is counted as expired.
 	From map[int32]int64
-	// To has the offset to stop before for each partition. Defaults to, and is at most,
-	// the end that the partition has when the scan begins.
+	// To has the offset to stop before for each partition, at most the end that it has when
+	// the scan begins. Defaults to that end.
 	To map[int32]int64
 	// Filter says which letters the function gets. Defaults to all.
 	Filter Filter

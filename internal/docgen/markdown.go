@@ -21,6 +21,7 @@ func contents() []struct {
 		{"Producer", "producer", []string{"Config"}},
 		{"Consumer", "consumer", []string{"Config"}},
 		{"Failed records", "dlq", []string{"Policy"}},
+		{"Reading dead letters", "dlq", []string{"InspectorConfig", "ScanConfig", "CausesConfig"}},
 		{"Embedded broker", "broker", []string{"Config", "Topic", "User"}},
 	}
 }
