@@ -133,7 +133,8 @@ func bookAll(b *broker.Broker) {
 	c, err := consumer.New(consumer.Config{
 		Cluster: b.Cluster(), Group: "desk", Failures: dlq.NoRetry, Concurrency: 1,
 		Handlers: []consumer.Handler{consumer.Handle(Bookings, func(_ context.Context, b Booking) error {
-			if dead++; dead == 3 {
+			dead++
+			if dead == 3 {
 				stop()
 			}
 			if b.Passenger == "nobody" {
