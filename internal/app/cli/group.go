@@ -283,6 +283,7 @@ func (v *groupView) writeLag(to io.Writer) error {
 	if err != nil {
 		return err
 	}
+	fmt.Fprintln(to)
 	return table(to, "  ", func(row func(cells ...any)) {
 		row("PARTITION", "START", "COMMITTED", "END", "LAG", "LOST")
 		for i := range v.Topics {

@@ -258,7 +258,7 @@ func (o *checkOptions) write(cmd *cobra.Command, all []checked) error {
 		if len(c.Findings) == 0 {
 			continue
 		}
-		fmt.Fprintf(cmd.OutOrStdout(), "%s: %d partitions, %d replicas\n", c.Topic, c.Partitions, c.Replicas)
+		fmt.Fprintln(cmd.OutOrStdout(), c.title())
 		err := table(cmd.OutOrStdout(), "  ", func(row func(cells ...any)) {
 			for _, f := range c.Findings {
 				row(f.Code, f.Says)
@@ -270,6 +270,13 @@ func (o *checkOptions) write(cmd *cobra.Command, all []checked) error {
 		}
 	}
 	return nil
+}
+
+func (c *checked) title() string {
+	if c.Partitions == 0 {
+		return c.Topic
+	}
+	return fmt.Sprintf("%s: %d partitions, %d replicas", c.Topic, c.Partitions, c.Replicas)
 }
 
 // mostNumbers is how many partitions are named.
