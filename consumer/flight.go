@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
-	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/duplex-go/duplex/internal/failure"
 )
@@ -91,11 +90,7 @@ func (e *engine) launch(fs ...*flight) {
 			f.landed = err
 			e.landings.add(f)
 		}
-		if f.hop.Publish != nil {
-			f.hop.Publish(landed)
-			continue
-		}
-		e.produce(f.hop.Record, func(_ *kgo.Record, err error) { landed(err) })
+		e.deliver(f.hop, f.hop.Record, landed)
 	}
 }
 

@@ -273,11 +273,44 @@ func (e *engine) publish(lanes []*lane) {
 	for _, l := range lanes {
 		// The client writes into the record, so each try has its own.
 		r, end := *l.publish.Record, e.telemetry.Hop(l.publish.Record)
-		e.produce(&r, func(_ *kgo.Record, err error) {
+		e.deliver(l.publish, &r, func(err error) {
 			end(err)
 			l.assignment.published(l, err)
 		})
 	}
+}
+
+// deliver hands a hop to the client, as r, and tells done what became of it. No lock is
+// held.
+func (e *engine) deliver(h *failure.Hop, r *kgo.Record, done func(error)) {
+	told := done
+	if h.Forgone || h.Then != nil {
+		told = func(err error) {
+			switch {
+			case err != nil && h.Forgone:
+				e.forgone(h, err)
+				err = nil
+			case err == nil && h.Then != nil:
+				e.deliver(h.Then, h.Then.Record, done)
+				return
+			}
+			done(err)
+		}
+	}
+	if h.Publish != nil {
+		h.Publish(told)
+		return
+	}
+	e.produce(r, func(_ *kgo.Record, err error) { told(err) })
+}
+
+// forgone says that a hop is not published, and nothing waits for it.
+func (e *engine) forgone(h *failure.Hop, err error) {
+	if errors.Is(err, kgo.ErrClientClosed) {
+		return
+	}
+	e.log.Warn("what became of a record that came back from the dead-letter queue could not be written: whoever sent it back does not learn it",
+		zap.String("to", h.Record.Topic), zap.Error(kafka.Explain("consumer: publishing to "+h.Record.Topic, err)))
 }
 
 const (

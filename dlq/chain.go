@@ -142,9 +142,6 @@ func (c *chain) hold(s *source, r *kgo.Record, now time.Time) (at time.Time, hel
 // Answers implements failure.Chain.
 func (c *chain) Answers(string) bool { return false }
 
-// Finished implements failure.Chain.
-func (c *chain) Finished(*kgo.Record) *failure.Hop { return nil }
-
 // Published implements failure.Chain.
 func (c *chain) Published(h *failure.Hop) {
 	if h.Kind == failure.HopDead {
@@ -198,7 +195,7 @@ func (c *chain) Failed(f failure.Failure) failure.Step {
 
 // begins is the journey of a record of a source that was tried so often.
 func (c *chain) begins(r *kgo.Record, attempts int) journey {
-	j := journey{attempts: attempts, origin: originOf(r, c.env.TopicID(r.Topic))}
+	j := journey{attempts: attempts, origin: originOf(r, c.env.TopicID(r.Topic)), generation: claimed(r)}
 	j.id = idOf(j.origin, c.env.Group)
 	return j
 }
@@ -340,5 +337,8 @@ func (c *chain) dead(s *source, r *kgo.Record, j journey, f Failure) *failure.Ho
 	}
 	h := c.beside.hop(s.dead, r, w)
 	h.Kind, h.Reason, h.Fingerprint = failure.HopDead, string(f.Reason), f.Fingerprint
+	if j.redriveID != "" {
+		h.Then = c.outcome(j, OutcomeDeadAgain)
+	}
 	return h
 }

@@ -25,6 +25,35 @@ func DeadTopic(group, topic string) string { return "dlq." + doubled(group) + ".
 // this group alone.
 func RedriveTopic(group, topic string) string { return "redrive." + doubled(group) + "." + topic }
 
+// StateTopic is the name of the topic that says what was done with the dead letters of a
+// group: jobs, and what became of redriven records. It is made with the first job.
+func StateTopic(group string) string { return statePrefix + doubled(group) }
+
+// AuditTopic is the name of the topic that says who did what with dead letters, when and
+// why.
+const AuditTopic = "dlq-audit"
+
+const statePrefix, deadPrefix = "dlq-state.", "dlq."
+
+// ownerOf is whose state topic speaks of a queue: its group's, by the name of the queue,
+// since there may be no letter that says it. A queue that is named in another way is its
+// own.
+func ownerOf(queue string) string {
+	rest, ours := strings.CutPrefix(queue, deadPrefix)
+	for i := 0; ours && i < len(rest); i++ {
+		switch {
+		case rest[i] != '.':
+		case i+1 < len(rest) && rest[i+1] == '.':
+			i++ // a dot of the group
+		case i > 0 && i+1 < len(rest):
+			return strings.ReplaceAll(rest[:i], "..", ".")
+		default:
+			return queue
+		}
+	}
+	return queue
+}
+
 func doubled(group string) string { return strings.ReplaceAll(group, ".", "..") }
 
 // checkNames reports why a group and a topic cannot have topics beside them. The

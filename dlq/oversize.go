@@ -25,7 +25,7 @@ func (c *chain) Refused(h *failure.Hop) *failure.Hop {
 		return c.tooLargeToWait(r)
 	}
 	reason, _ := duplex.Header(r, HeaderReason)
-	less, smaller := failure.Hop{Kind: h.Kind, Ordered: h.Ordered, Reason: h.Reason, Fingerprint: h.Fingerprint}, *r
+	less, smaller := failure.Hop{Kind: h.Kind, Ordered: h.Ordered, Reason: h.Reason, Fingerprint: h.Fingerprint, Then: h.Then}, *r
 	smaller.Headers = append([]kgo.RecordHeader(nil), r.Headers...)
 	message, _ := duplex.Header(r, HeaderErrorMessage)
 	if _, stack := duplex.Header(r, HeaderErrorStack); stack || len(message) > shortMessage {

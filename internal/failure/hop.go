@@ -23,6 +23,11 @@ type Hop struct {
 	// and calls done, once: with nil when the record is acknowledged, or nothing more is
 	// to be done about it. It must not wait.
 	Publish func(done func(error))
+	// Forgone says that the record is finished all the same where the hop cannot be
+	// published: what it says is worth telling, but not worth holding anything up.
+	Forgone bool
+	// Then, unless it is nil, is published once this hop is acknowledged. It is Forgone.
+	Then *Hop
 	// Released, unless it is nil, is called in place of giving the hop's own room back.
 	Released func()
 

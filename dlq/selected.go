@@ -1,0 +1,140 @@
+package dlq
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/duplex-go/duplex/internal/kafka"
+	"github.com/duplex-go/duplex/internal/offsets"
+)
+
+// selectedReader reads the letters of a selection, those of each partition in order.
+type selectedReader struct {
+	redriver *Redriver
+	queue    string
+	job      *Job
+	client   *kgo.Client
+
+	next   map[int32]int64 // the offset after the last one that was given out, or passed over
+	polled []*kgo.Record   // and not given out yet
+}
+
+// readSelected begins at a job's checkpoint.
+func (r *Redriver) readSelected(ctx context.Context, j *Job) (*selectedReader, error) {
+	s := &selectedReader{redriver: r, queue: j.Plan.Queue, job: j, next: map[int32]int64{}}
+	starts, err := kafka.StartOffsets(ctx, r.client, s.queue)
+	if err != nil {
+		return nil, err
+	}
+	from := map[int32]kgo.Offset{}
+	for partition, set := range j.selected {
+		at := max(j.checkpoint[partition], set.First())
+		s.next[partition] = at
+		if s.over(partition) {
+			continue
+		}
+		s.expire(partition, starts[partition])
+		if !s.over(partition) {
+			from[partition] = kgo.NewOffset().At(s.next[partition])
+		}
+	}
+	s.client, err = kafka.NewClient(r.cfg.Cluster, r.log,
+		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{s.queue: from}),
+		kgo.ConsumeResetOffset(kgo.NoResetOffset()), kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.KeepControlRecords(),
+		kgo.FetchMaxBytes(16<<20), kgo.FetchMaxPartitionBytes(4<<20), kgo.FetchMaxWait(glance))
+	return s, err
+}
+
+func (s *selectedReader) close() { s.client.Close() }
+
+// over reports whether nothing of a partition's selection is left.
+func (s *selectedReader) over(partition int32) bool {
+	return s.next[partition] >= s.job.selected[partition].End()
+}
+
+// done reports whether nothing is left at all.
+func (s *selectedReader) done() bool {
+	for partition := range s.job.selected {
+		if !s.over(partition) {
+			return false
+		}
+	}
+	return true
+}
+
+// expire counts what the queue's retention deleted, and goes on behind it.
+func (s *selectedReader) expire(partition int32, start int64) {
+	if start <= s.next[partition] {
+		return
+	}
+	set := s.job.selected[partition]
+	s.job.Expired += offsets.Set(set).Within(s.next[partition], start).Len()
+	s.next[partition] = start
+}
+
+// take gives at most n letters of the selection, waiting for the first of them until ctx
+// ends. What it passed over is in next.
+func (s *selectedReader) take(ctx context.Context, n int64) (letters []*Letter, err error) {
+	for int64(len(letters)) < n && !s.done() {
+		if len(s.polled) == 0 {
+			if len(letters) > 0 {
+				ctx = nil // what is there is enough
+			}
+			if err := s.poll(ctx); err != nil || len(s.polled) == 0 {
+				return letters, err
+			}
+		}
+		r := s.polled[0]
+		s.polled = s.polled[1:]
+		if r.Offset < s.next[r.Partition] {
+			continue
+		}
+		s.next[r.Partition] = r.Offset + 1
+		if !r.Attrs.IsControl() && s.job.selected[r.Partition].Has(r.Offset) {
+			letters = append(letters, decode(r))
+		}
+	}
+	return letters, nil
+}
+
+// poll reads on; with a nil ctx, it takes what was fetched already.
+func (s *selectedReader) poll(ctx context.Context) error {
+	fetches := s.client.PollRecords(ctx, mostAtOnce) //nolint:staticcheck // nil is documented: it does not wait
+	var failed error
+	fetches.EachError(func(topic string, partition int32, err error) {
+		switch {
+		case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled), failed != nil:
+		case errors.Is(err, kerr.OffsetOutOfRange):
+			failed = s.trimmed(partition)
+		default:
+			failed = kafka.Explain(fmt.Sprintf("dlq: reading %s/%d from offset %d", topic, partition, s.next[partition]), err)
+		}
+	})
+	if failed != nil {
+		return failed
+	}
+	s.polled = fetches.Records()
+	return nil
+}
+
+// trimmed goes on behind what retention deleted under us: jumping over it without counting
+// is what a Kafka client would do by itself.
+func (s *selectedReader) trimmed(partition int32) error {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	starts, err := kafka.StartOffsets(ctx, s.redriver.client, s.queue)
+	if err != nil {
+		return err
+	}
+	s.expire(partition, starts[partition])
+	s.client.RemoveConsumePartitions(map[string][]int32{s.queue: {partition}})
+	if !s.over(partition) {
+		s.client.AddConsumePartitions(map[string]map[int32]kgo.Offset{s.queue: {partition: kgo.NewOffset().At(s.next[partition])}})
+	}
+	return nil
+}

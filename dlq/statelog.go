@@ -1,0 +1,216 @@
+package dlq
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"go.uber.org/zap"
+
+	"github.com/duplex-go/duplex"
+	"github.com/duplex-go/duplex/internal/kafka"
+)
+
+// stateLog reads the state topic of a queue, to its end and then on. Only one goroutine may
+// use it.
+type stateLog struct {
+	states *states
+	topic  string
+
+	cluster duplex.Cluster
+	log     *zap.Logger
+	admin   *kgo.Client // somebody else's
+	reader  *kgo.Client // nil for as long as there is no topic
+	next    int64       // offset
+}
+
+// openStates finds out what is known of the letters of a queue. The queue must be there.
+func openStates(ctx context.Context, admin *kgo.Client, cluster duplex.Cluster, log *zap.Logger, queue string) (*stateLog, error) {
+	topics, err := kafka.Topics(ctx, admin, "dlq", queue)
+	if err != nil {
+		return nil, err
+	}
+	l := &stateLog{
+		states: newStates(queue, topicIDText(topics[0].ID)), topic: StateTopic(ownerOf(queue)),
+		cluster: cluster, log: log, admin: admin,
+	}
+	if err := l.catchUp(ctx); err != nil {
+		l.close()
+		return nil, err
+	}
+	return l, nil
+}
+
+// topicIDText is how headers and plans have a topic's ID.
+func topicIDText(id [16]byte) string {
+	if id == [16]byte{} {
+		return ""
+	}
+	return base64.RawURLEncoding.EncodeToString(id[:])
+}
+
+func (l *stateLog) close() {
+	if l.reader != nil {
+		l.reader.Close()
+	}
+}
+
+// forget has all be read again.
+func (l *stateLog) forget() {
+	l.close()
+	l.reader, l.states = nil, newStates(l.states.queue, l.states.queueID)
+}
+
+// catchUp reads up to where the topic ends now. That it does not exist means that there was
+// no job yet.
+func (l *stateLog) catchUp(ctx context.Context) error {
+	end, err := l.end(ctx)
+	if err != nil || end == 0 {
+		return err
+	}
+	if err := l.open(ctx); err != nil {
+		return err
+	}
+	for l.next < end {
+		if err := l.poll(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// end is where the topic ends, 0 if it is not there.
+func (l *stateLog) end(ctx context.Context) (int64, error) {
+	ends, err := kafka.CommittedEndOffsets(ctx, l.admin, l.topic)
+	if errors.Is(err, duplex.ErrUnknownTopic) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, fmt.Errorf("dlq: reading what was done with the letters of %s: %w", l.states.queue, err)
+	}
+	return ends[0], nil
+}
+
+// open makes the reader.
+func (l *stateLog) open(ctx context.Context) error {
+	if l.reader != nil {
+		return nil
+	}
+	starts, err := kafka.StartOffsets(ctx, l.admin, l.topic)
+	if err != nil {
+		return err
+	}
+	l.next = starts[0]
+	l.reader, err = kafka.NewClient(l.cluster, l.log,
+		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{l.topic: {0: kgo.NewOffset().At(l.next)}}),
+		kgo.ConsumeResetOffset(kgo.NoResetOffset()), kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.KeepControlRecords(),
+		kgo.FetchMaxWait(250*time.Millisecond))
+	return err
+}
+
+// poll takes over what comes next, and waits for it until ctx ends; with a nil ctx, it takes
+// what was fetched already.
+func (l *stateLog) poll(ctx context.Context) error {
+	fetches := l.reader.PollFetches(ctx)
+	if ctx != nil && ctx.Err() != nil && fetches.NumRecords() == 0 {
+		return context.Cause(ctx)
+	}
+	var failed error
+	fetches.EachError(func(_ string, _ int32, err error) {
+		if failed == nil && !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) {
+			failed = kafka.Explain(fmt.Sprintf("dlq: reading %s from offset %d", l.topic, l.next), err)
+		}
+	})
+	if failed != nil {
+		return failed
+	}
+	for it := fetches.RecordIter(); !it.Done(); {
+		r := it.Next()
+		l.next = r.Offset + 1
+		if r.Attrs.IsControl() {
+			continue
+		}
+		if err := l.states.apply(r); err != nil {
+			return l.unreadable(err)
+		}
+	}
+	return nil
+}
+
+func (l *stateLog) unreadable(err error) error {
+	e := &duplex.Error{Op: "dlq: reading what was done with the letters of " + l.states.queue, Err: err, Hint: "somebody else writes there, or it is damaged: letters may be redriven twice if it is deleted"}
+	var newer newerError
+	if errors.As(err, &newer) {
+		e.Codes, e.Hint = []duplex.Code{duplex.ErrRefused}, "a later Duplex was here: use that one"
+	}
+	return e
+}
+
+// follow takes over what comes within the given time.
+func (l *stateLog) follow(ctx context.Context, within time.Duration) error {
+	if l.reader == nil {
+		end, err := l.end(ctx)
+		if err != nil || end == 0 {
+			return err
+		}
+		if err := l.open(ctx); err != nil {
+			return err
+		}
+	}
+	if within <= 0 {
+		return l.poll(nil) //nolint:staticcheck // nil is documented: it does not wait
+	}
+	bounded, cancel := context.WithTimeout(ctx, within)
+	defer cancel()
+	for bounded.Err() == nil {
+		if err := l.poll(bounded); err != nil && bounded.Err() == nil {
+			return err
+		}
+	}
+	return context.Cause(ctx)
+}
+
+// ensureStateTopics makes the state topic of a queue and the audit topic, unless they are
+// there, with the replicas of the queue.
+func ensureStateTopics(ctx context.Context, client *kgo.Client, queue string) error {
+	admin := kadm.NewClient(client)
+	there, err := admin.ListTopics(ctx, queue)
+	if err == nil {
+		err = there.Error()
+	}
+	if err != nil {
+		return kafka.Explain(fmt.Sprintf("dlq: asking for topic %q", queue), err)
+	}
+	replicas := int16(there[queue].Partitions.NumReplicas())
+	for topic, configs := range map[string]map[string]*string{
+		StateTopic(ownerOf(queue)): {"cleanup.policy": new("compact"), "message.timestamp.type": new("CreateTime")},
+		AuditTopic:                 {"cleanup.policy": new("delete"), "retention.ms": new("7776000000")}, // 90 days
+	} {
+		if err := duplex.ValidateTopicName(topic); err != nil {
+			return fmt.Errorf("dlq: making the topic for what is done with the letters of %s: %w", queue, err)
+		}
+		resp, err := admin.CreateTopic(ctx, 1, replicas, configs, topic)
+		if err == nil {
+			err = resp.Err
+		}
+		switch {
+		case errors.Is(err, kerr.TopicAlreadyExists):
+		case err != nil && isThere(ctx, admin, topic): // whoever made it has the rights
+		case err != nil:
+			return kafka.Explain(fmt.Sprintf("dlq: making topic %q", topic), err)
+		default:
+			kafka.AwaitEverywhere(ctx, client, topic)
+		}
+	}
+	return nil
+}
+
+func isThere(ctx context.Context, admin *kadm.Client, topic string) bool {
+	there, err := admin.ListTopics(ctx, topic)
+	return err == nil && there.Error() == nil
+}

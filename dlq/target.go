@@ -1,0 +1,164 @@
+package dlq
+
+import (
+	"cmp"
+	"encoding/base64"
+	"fmt"
+	"path"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/duplex-go/duplex"
+)
+
+// Target is where a redrive sends records. The zero Target is the redrive topic of the
+// group that failed, which nobody else reads.
+type Target struct {
+	// Origin sends them to the topics that they were read from first: all groups that read
+	// those see them again.
+	Origin bool `json:"origin,omitempty"`
+	// Topic sends them to this one, if RedriverConfig.Allow has it.
+	Topic string `json:"topic,omitempty"`
+}
+
+// ParseTarget reads "retry", "origin" and "topic:NAME".
+func ParseTarget(text string) (Target, error) {
+	name, isTopic := strings.CutPrefix(text, "topic:")
+	switch {
+	case text == "" || text == "retry":
+		return Target{}, nil
+	case text == "origin":
+		return Target{Origin: true}, nil
+	case isTopic:
+		if err := duplex.ValidateTopicName(name); err != nil {
+			return Target{}, fmt.Errorf("dlq: target %q: %w", text, err)
+		}
+		return Target{Topic: name}, nil
+	}
+	return Target{}, fmt.Errorf("dlq: target %q: want retry, origin or topic:NAME", text)
+}
+
+// String is the target as ParseTarget reads it.
+func (t Target) String() string {
+	switch {
+	case t.Topic != "":
+		return "topic:" + t.Topic
+	case t.Origin:
+		return "origin"
+	}
+	return "retry"
+}
+
+// outcomes reports whether it is learnt what becomes of the records: consumers of Duplex
+// say it of what comes through their redrive topics.
+func (t Target) outcomes() bool { return !t.Origin && t.Topic == "" }
+
+// of is the topic that a letter goes to, "" if it has none.
+func (t Target) of(l *Letter) string {
+	source := cmp.Or(l.Handler, l.Origin.Topic)
+	switch {
+	case t.Topic != "":
+		return t.Topic
+	case t.Origin:
+		return l.Origin.Topic
+	case l.Group == "" || source == "":
+		return ""
+	}
+	return RedriveTopic(l.Group, source)
+}
+
+// allowed reports whether a list of patterns, as path.Match has them, has a topic.
+func allowed(patterns []string, topic string) bool {
+	for _, p := range patterns {
+		if ok, err := path.Match(p, topic); ok && err == nil {
+			return true
+		}
+	}
+	return false
+}
+
+// isQueue reports whether a topic is one of those that dead letters go to, or that this
+// package keeps its own things in.
+func isQueue(topic string) bool {
+	return strings.HasPrefix(topic, deadPrefix) || strings.HasPrefix(topic, statePrefix) || topic == AuditTopic
+}
+
+// byKey is where Java's default partitioner sends keys.
+//
+//nolint:gochecknoglobals // a constant
+var byKey = kgo.StickyKeyPartitioner(nil).ForTopic("")
+
+// partitionOf is the partition of a record at its target: the one of the same number as at
+// its origin, if it goes there or to its group's own topic; else that of its key.
+func (t Target) partitionOf(l *Letter, partitions int32) int32 {
+	switch {
+	case partitions <= 1:
+		return 0
+	case t.outcomes(), l.Record.Key == nil:
+		return l.Origin.Partition % partitions
+	case t.Origin && l.Origin.Partition < partitions:
+		return l.Origin.Partition
+	}
+	return int32(byKey.Partition(l.Record, int(partitions)))
+}
+
+// redriven is a letter on its way back: key, value and headers as they were before it
+// failed, and headers of ours that begin a new journey.
+func (t Target) redriven(l *Letter, job string, edited bool) *kgo.Record {
+	r := &kgo.Record{Topic: t.of(l), Key: l.Record.Key, Value: l.Record.Value}
+	r.Headers = make([]kgo.RecordHeader, 0, len(l.Record.Headers)+10)
+	for _, h := range l.Record.Headers {
+		if !ours(h.Key) && !l.Dialect.added(h.Key) && !ofReply(h.Key) {
+			r.Headers = append(r.Headers, h)
+		}
+	}
+	if _, isCall := duplex.Header(r, "rpc-v"); isCall { // nobody waits for an answer any more
+		duplex.SetHeader(r, "rpc-kind", "oneway")
+	}
+	add := func(name, value string) {
+		r.Headers = append(r.Headers, kgo.RecordHeader{Key: name, Value: []byte(value)})
+	}
+	id := l.ID
+	if edited {
+		id = editedID(l.ID, job)
+	}
+	add(HeaderID, id)
+	if t.outcomes() {
+		origin := l.Origin.Timestamp
+		if origin.IsZero() {
+			origin = l.Time
+		}
+		add(HeaderOriginTopic, cmp.Or(l.Origin.Topic, l.Handler))
+		if l.Origin.TopicID != [16]byte{} {
+			add(HeaderOriginTopicID, base64.RawURLEncoding.EncodeToString(l.Origin.TopicID[:]))
+		}
+		add(HeaderOriginPartition, strconv.Itoa(int(l.Origin.Partition)))
+		add(HeaderOriginOffset, strconv.FormatInt(l.Origin.Offset, 10))
+		add(HeaderOriginTimestamp, milli(origin))
+		add(HeaderAttempt, "0")
+		if !l.FirstFailed.IsZero() {
+			add(HeaderFirstFailedAt, milli(l.FirstFailed))
+		}
+	}
+	add(HeaderGeneration, strconv.Itoa(l.Generation+1))
+	add(HeaderRedriveID, job)
+	if edited {
+		add(HeaderEditOf, l.ID)
+	}
+	return r
+}
+
+func milli(t time.Time) string { return strconv.FormatInt(max(t.UnixMilli(), 0), 10) }
+
+// ofReply reports whether a header says where the reply to a call goes, or until when:
+// whoever called has been told that it failed.
+func ofReply(name string) bool {
+	switch name {
+	case "kafka_replyTopic", "kafka_replyPartition", "rpc-deadline", "rpc-timeout-ms":
+		return true
+	}
+	return false
+}
