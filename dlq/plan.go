@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"maps"
 	"slices"
 	"time"
@@ -220,12 +221,31 @@ func (c PlanConfig) Validate() error {
 	return errors.Join(errs...)
 }
 
+// recent are the letters that were chosen, as far as second copies of them may follow.
+type recent struct {
+	seed maphash.Seed
+	is   map[int32]*window
+}
+
+func (r *recent) hash(l *Letter) uint64 { return maphash.String(r.seed, l.ID) + uint64(l.Generation) }
+
+func (r *recent) add(l *Letter) {
+	if r.is[l.Partition] == nil {
+		r.is[l.Partition] = &window{}
+	}
+	r.is[l.Partition].seen(r.hash(l))
+}
+
+func (r *recent) has(l *Letter) bool {
+	w := r.is[l.Partition]
+	return w != nil && w.has(r.hash(l))
+}
+
 // planner makes a plan.
 type planner struct {
 	*Redriver
-	cfg    PlanConfig
-	plan   *Plan
-	states *states
+	cfg  PlanConfig
+	plan *Plan
 
 	selected, copies map[int32]offsets.Set
 	causes           map[string]*PlanCause
@@ -244,7 +264,7 @@ func (r *Redriver) Plan(ctx context.Context, queue string, cfg PlanConfig) (*Pla
 	}
 	p := &planner{
 		Redriver: r, cfg: cfg.withDefaults(), selected: map[int32]offsets.Set{}, copies: map[int32]offsets.Set{},
-		causes: map[string]*PlanCause{}, to: map[string]*PlanTopic{}, recent: newRecent(),
+		causes: map[string]*PlanCause{}, to: map[string]*PlanTopic{}, recent: recent{maphash.MakeSeed(), map[int32]*window{}},
 	}
 	p.plan = &Plan{
 		Kind: p.cfg.Kind, Queue: queue, Filter: p.cfg.Filter.String(), Limit: p.cfg.Limit, Target: p.cfg.Target, Edited: p.cfg.Edited,
@@ -283,16 +303,11 @@ func (p *planner) checkTarget() error {
 
 // scan chooses letters.
 func (p *planner) scan(ctx context.Context) error {
-	log, err := openStates(ctx, p.client, p.Redriver.cfg.Cluster, p.log, p.plan.Queue)
-	if err != nil {
-		return err
-	}
-	log.close()
-	p.states, p.plan.QueueID = log.states, log.states.queueID
 	scanned, err := p.inspector.Scan(ctx, p.plan.Queue, ScanConfig{Progress: p.cfg.Progress}, func(l *Letter) error { return p.look(ctx, l) })
 	if err != nil {
 		return err
 	}
+	p.plan.QueueID = topicIDText(scanned.TopicID)
 	for _, part := range scanned.Partitions {
 		p.plan.Partitions = append(p.plan.Partitions, PlanPartition{Partition: part.Partition, Start: part.From, End: part.To})
 	}

@@ -71,7 +71,8 @@ func NewRedriver(cfg RedriverConfig) (*Redriver, error) {
 // Close gives back what the Redriver has. Jobs must have ended.
 func (r *Redriver) Close() error {
 	r.client.Close()
-	return r.inspector.Close()
+	r.inspector.Close()
+	return nil
 }
 
 // Jobs are the jobs of a queue, the oldest first.

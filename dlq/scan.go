@@ -413,6 +413,13 @@ const windowSize = 131072
 // window remembers the letters that came last, as hashes.
 type window struct{ recent, older map[uint64]struct{} }
 
+// has reports whether a letter came before.
+func (w *window) has(hash uint64) bool {
+	_, recently := w.recent[hash]
+	_, before := w.older[hash]
+	return recently || before
+}
+
 // seen notes a letter and reports whether it came before.
 func (w *window) seen(hash uint64) bool {
 	if _, ok := w.recent[hash]; ok {

@@ -22,11 +22,13 @@ type selectedReader struct {
 
 	next   map[int32]int64 // the offset after the last one that was given out, or passed over
 	polled []*kgo.Record   // and not given out yet
+
+	decoder *decoder
 }
 
 // readSelected begins at a job's checkpoint.
 func (r *Redriver) readSelected(ctx context.Context, j *Job) (*selectedReader, error) {
-	s := &selectedReader{redriver: r, queue: j.Plan.Queue, job: j, next: map[int32]int64{}}
+	s := &selectedReader{redriver: r, queue: j.Plan.Queue, job: j, next: map[int32]int64{}, decoder: newDecoder()}
 	starts, err := kafka.StartOffsets(ctx, r.client, s.queue)
 	if err != nil {
 		return nil, err
@@ -96,7 +98,9 @@ func (s *selectedReader) take(ctx context.Context, n int64) (letters []*Letter, 
 		}
 		s.next[r.Partition] = r.Offset + 1
 		if !r.Attrs.IsControl() && s.job.selected[r.Partition].Has(r.Offset) {
-			letters = append(letters, decode(r))
+			l := new(Letter)
+			s.decoder.decode(l, r)
+			letters = append(letters, l)
 		}
 	}
 	return letters, nil

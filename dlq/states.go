@@ -1,6 +1,7 @@
 package dlq
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"hash/maphash"
@@ -293,3 +294,12 @@ func (s *states) lowestOpen(partition int32, from, end int64) int64 {
 	return min(from, end)
 }
 
+// loadStates reads what the state topic says of a queue.
+func (i *Inspector) loadStates(ctx context.Context, queue string) (*states, error) {
+	log, err := openStates(ctx, i.client, i.cfg.Cluster, i.log, queue)
+	if err != nil {
+		return nil, err
+	}
+	log.close()
+	return log.states, nil
+}

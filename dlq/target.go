@@ -60,6 +60,8 @@ func (t Target) outcomes() bool { return !t.Origin && t.Topic == "" }
 func (t Target) of(l *Letter) string {
 	source := cmp.Or(l.Handler, l.Origin.Topic)
 	switch {
+	case !l.HasOrigin():
+		return ""
 	case t.Topic != "":
 		return t.Topic
 	case t.Origin:
@@ -152,6 +154,12 @@ func (t Target) redriven(l *Letter, job string, edited bool) *kgo.Record {
 }
 
 func milli(t time.Time) string { return strconv.FormatInt(max(t.UnixMilli(), 0), 10) }
+
+// added reports whether a header is one of those that make a letter one of the dialect.
+func (d Dialect) added(name string) bool {
+	k, known := lookUp(name)
+	return known && families[k.of].dialect == d
+}
 
 // ofReply reports whether a header says where the reply to a call goes, or until when:
 // whoever called has been told that it failed.
