@@ -129,6 +129,9 @@ func (r *Redriver) Apply(ctx context.Context, plan *Plan, cfg ApplyConfig) (*Job
 		w.id = j.ID
 		return w.run(ctx)
 	}
+	if err := w.free(); err != nil && plan.Records > 0 {
+		return nil, err
+	}
 	if err := r.fits(ctx, plan, log.states, cfg); err != nil {
 		return nil, err
 	}
@@ -171,11 +174,8 @@ func (r *Redriver) newRunner(cfg ApplyConfig, log *stateLog) *runner {
 
 // fits refuses a plan that is not as things are.
 func (r *Redriver) fits(ctx context.Context, plan *Plan, s *states, cfg ApplyConfig) error {
-	refused := func(hint string) error {
-		return &duplex.Error{Op: fmt.Sprintf("dlq: applying plan %s to %s", plan.ID, plan.Queue), Codes: []duplex.Code{duplex.ErrRefused}, Hint: hint}
-	}
 	if s.queueID != plan.QueueID {
-		return refused("the topic was deleted and made again since the plan: make a new one")
+		return misfit(plan, "the topic was deleted and made again since the plan: make a new one")
 	}
 	selected, _, err := plan.selection()
 	if err != nil {
@@ -188,14 +188,19 @@ func (r *Redriver) fits(ctx context.Context, plan *Plan, s *states, cfg ApplyCon
 		return err
 	}
 	if len(differences) > 0 {
-		return refused("since the plan: " + strings.Join(differences, "; ") + ": make a new one")
+		return misfit(plan, "since the plan: "+strings.Join(differences, "; ") + ": make a new one")
 	}
 	for _, to := range plan.To {
 		if hint := nobody(to); hint != "" && !plan.Forced {
-			return refused(hint)
+			return misfit(plan, hint)
 		}
 	}
 	return nil
+}
+
+// misfit refuses a plan.
+func misfit(plan *Plan, hint string) error {
+	return &duplex.Error{Op: fmt.Sprintf("dlq: applying plan %s to %s", plan.ID, plan.Queue), Codes: []duplex.Code{duplex.ErrRefused}, Hint: hint}
 }
 
 // nobody says that no group would get what is sent to a topic, "" if one would.
@@ -221,22 +226,17 @@ func (r *Redriver) differences(ctx context.Context, plan *Plan, selected map[int
 	if err != nil {
 		return nil, err
 	}
-	var expired, shut, newer int64
+	var expired, newer int64
 	for _, part := range plan.Partitions {
 		set := selected[part.Partition]
 		expired += set.Within(0, starts[part.Partition]).Len()
-		if was := s.shut(part.Partition); plan.Kind == KindRestore {
-			shut += set.Without(was).Len()
-		} else {
-			shut += set.Len() - set.Without(was).Len()
-		}
 		newer += max(ends[part.Partition]-part.End, 0)
 	}
 	if expired > 0 {
 		all = append(all, fmt.Sprintf("%d of its letters have expired", expired))
 	}
-	if shut > 0 {
-		all = append(all, fmt.Sprintf("another job had %d of its letters", shut))
+	if taken := s.taken(plan, selected); taken > 0 {
+		all = append(all, fmt.Sprintf("another job had %d of its letters", taken))
 	}
 	for i, to := range plan.To {
 		now, err := r.partitionsNow(ctx, to.Topic)

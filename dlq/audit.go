@@ -2,6 +2,7 @@ package dlq
 
 import (
 	"encoding/json"
+	"fmt"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -41,4 +42,12 @@ func (a Audit) record() *kgo.Record {
 		text = nil // there is nothing in it that could not be written
 	}
 	return &kgo.Record{Topic: AuditTopic, Key: []byte(a.Job), Value: text}
+}
+
+// ParseAudit reads the value of a record of the audit topic.
+func ParseAudit(value []byte) (a Audit, err error) {
+	if err := json.Unmarshal(value, &a); err != nil {
+		return Audit{}, fmt.Errorf("dlq: reading an entry of %s: %w", AuditTopic, err)
+	}
+	return a, nil
 }

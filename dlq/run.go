@@ -201,6 +201,9 @@ func (w *runner) begin(ctx context.Context, now time.Time) error {
 		return permanent{err}
 	}
 	s := w.log.states
+	if n := s.taken(w.plan, selected); n > 0 { // by a job that is over already
+		return misfit(w.plan, fmt.Sprintf("since the plan: another job had %d of its letters: make a new one", n))
+	}
 	j := s.job(w.id)
 	j.Plan, j.Began, j.Owner, j.State = w.plan.bare(), now, w.owner, JobRunning
 	j.selected, j.copies, j.seq = selected, copies, s.lastSeq+1
@@ -538,10 +541,10 @@ func (w *runner) end(ctx context.Context, as JobState, why string) error {
 	return nil
 }
 
-// stopped says that the job is interrupted, if that is because somebody stopped us: so it
-// may be resumed at once.
+// stopped says that the job is interrupted, if nothing will be tried again: so it may be
+// resumed, or cancelled, at once.
 func (w *runner) stopped(ctx context.Context, err error) error {
-	if ctx.Err() == nil || errors.Is(err, errCrash) || w.job.State.over() {
+	if (ctx.Err() == nil && w.mayPass(err)) || errors.Is(err, errCrash) || w.job.State.over() {
 		return err
 	}
 	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), transactionTimeout)

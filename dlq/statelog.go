@@ -84,16 +84,38 @@ func (l *stateLog) catchUp(ctx context.Context) error {
 	return nil
 }
 
-// end is where the topic ends, 0 if it is not there.
+// settle is how long a reader waits for transactions that have ended, and whose readers are
+// not told yet, or that are about to end.
+const settle = 2 * time.Second
+
+// end is where the topic ends, 0 if it is not there. What was written before is below it,
+// unless its transaction does not end.
 func (l *stateLog) end(ctx context.Context) (int64, error) {
-	ends, err := kafka.CommittedEndOffsets(ctx, l.admin, l.topic)
+	// The client remembers for a moment that a topic was not there, so this is asked first.
+	_, err := kafka.Topics(ctx, l.admin, "dlq", l.topic)
 	if errors.Is(err, duplex.ErrUnknownTopic) {
 		return 0, nil
 	}
-	if err != nil {
-		return 0, fmt.Errorf("dlq: reading what was done with the letters of %s: %w", l.states.queue, err)
+	for began := time.Now(); err == nil; {
+		var written, committed map[int32]int64
+		written, err = kafka.EndOffsets(ctx, l.admin, l.topic)
+		if err == nil {
+			committed, err = kafka.CommittedEndOffsets(ctx, l.admin, l.topic)
+		}
+		late := time.Since(began) > settle
+		switch {
+		case err == nil && (committed[0] >= written[0] || late):
+			return committed[0], nil
+		case errors.Is(err, duplex.ErrUnknownTopic) && !late:
+			err = nil
+		}
+		select {
+		case <-ctx.Done():
+			err = context.Cause(ctx)
+		case <-time.After(20 * time.Millisecond):
+		}
 	}
-	return ends[0], nil
+	return 0, fmt.Errorf("dlq: reading what was done with the letters of %s: %w", l.states.queue, err)
 }
 
 // open makes the reader.
@@ -154,11 +176,7 @@ func (l *stateLog) unreadable(err error) error {
 // follow takes over what comes within the given time.
 func (l *stateLog) follow(ctx context.Context, within time.Duration) error {
 	if l.reader == nil {
-		end, err := l.end(ctx)
-		if err != nil || end == 0 {
-			return err
-		}
-		if err := l.open(ctx); err != nil {
+		if err := l.catchUp(ctx); err != nil || l.reader == nil {
 			return err
 		}
 	}

@@ -237,6 +237,19 @@ func (s *states) closed(partition int32, first, end int64) int64 {
 	return set.Within(first, end).Len()
 }
 
+// taken is how many of a plan's letters are not any more what they were when it was made:
+// open, or, to be restored, discarded.
+func (s *states) taken(plan *Plan, selected map[int32]offsets.Set) (n int64) {
+	for partition, set := range selected {
+		if rest := set.Without(s.shut(partition)).Len(); plan.Kind == KindRestore {
+			n += rest
+		} else {
+			n += set.Len() - rest
+		}
+	}
+	return n
+}
+
 // active is the job that is not over, if there is one.
 func (s *states) active() *Job {
 	for _, j := range slices.Backward(s.jobs) {
