@@ -188,7 +188,7 @@ func (r *Redriver) fits(ctx context.Context, plan *Plan, s *states, cfg ApplyCon
 		return err
 	}
 	if len(differences) > 0 {
-		return misfit(plan, "since the plan: "+strings.Join(differences, "; ") + ": make a new one")
+		return misfit(plan, "since the plan: "+strings.Join(differences, "; ")+": make a new one")
 	}
 	for _, to := range plan.To {
 		if hint := nobody(to); hint != "" && !plan.Forced {

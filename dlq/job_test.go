@@ -32,9 +32,10 @@ func TestJobsSurviveErrors(t *testing.T) {
 				n := 0
 				dlq.At(d.redriver, func(at string) error {
 					if at == name {
-						if n++; n == nth {
-							return errors.New("the broker went away")
-						}
+						n++
+					}
+					if at == name && n == nth {
+						return errors.New("the broker went away")
 					}
 					return nil
 				})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -41,7 +42,7 @@ func (r *Redriver) openOutlet(ctx context.Context, queue string) (*outlet, error
 		kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.RequiredAcks(kgo.AllISRAcks()), kgo.ProducerLinger(0),
 		kgo.MaxBufferedRecords(4 * mostAtOnce), kgo.RecordDeliveryTimeout(transactionTimeout), kgo.UnknownTopicRetries(20),
 	}
-	with := append(options, kgo.TransactionalID("dlq-redrive."+queue), kgo.TransactionTimeout(transactionTimeout))
+	with := append(slices.Clip(options), kgo.TransactionalID("dlq-redrive."+queue), kgo.TransactionTimeout(transactionTimeout))
 	client, err := kafka.NewClient(r.cfg.Cluster, r.log, with...)
 	if err != nil {
 		return nil, err

@@ -386,7 +386,7 @@ func (p *planner) count(l *Letter) {
 func (p *planner) address(ctx context.Context, l *Letter) (*PlanTopic, Blocked, error) {
 	name := p.cfg.Target.of(l)
 	switch {
-	case name == "" || duplex.ValidateTopicName(name) != nil:
+	case !isTopicName(name):
 		return nil, BlockedNoOrigin, nil
 	case isQueue(name):
 		return nil, BlockedNoTopic, nil
@@ -415,6 +415,8 @@ func (p *planner) address(ctx context.Context, l *Letter) (*PlanTopic, Blocked, 
 	}
 	return to, "", nil
 }
+
+func isTopicName(name string) bool { return name != "" && duplex.ValidateTopicName(name) == nil }
 
 // finish writes down what was found.
 func (p *planner) finish() {

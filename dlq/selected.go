@@ -4,13 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/duplex-go/duplex/internal/kafka"
-	"github.com/duplex-go/duplex/internal/offsets"
 )
 
 // selectedReader reads the letters of a selection, those of each partition in order.
@@ -75,7 +73,7 @@ func (s *selectedReader) expire(partition int32, start int64) {
 		return
 	}
 	set := s.job.selected[partition]
-	s.job.Expired += offsets.Set(set).Within(s.next[partition], start).Len()
+	s.job.Expired += set.Within(s.next[partition], start).Len()
 	s.next[partition] = start
 }
 
@@ -84,10 +82,7 @@ func (s *selectedReader) expire(partition int32, start int64) {
 func (s *selectedReader) take(ctx context.Context, n int64) (letters []*Letter, err error) {
 	for int64(len(letters)) < n && !s.done() {
 		if len(s.polled) == 0 {
-			if len(letters) > 0 {
-				ctx = nil // what is there is enough
-			}
-			if err := s.poll(ctx); err != nil || len(s.polled) == 0 {
+			if err := s.poll(ctx, len(letters) == 0); err != nil || len(s.polled) == 0 {
 				return letters, err
 			}
 		}
@@ -106,15 +101,20 @@ func (s *selectedReader) take(ctx context.Context, n int64) (letters []*Letter, 
 	return letters, nil
 }
 
-// poll reads on; with a nil ctx, it takes what was fetched already.
-func (s *selectedReader) poll(ctx context.Context) error {
-	fetches := s.client.PollRecords(ctx, mostAtOnce) //nolint:staticcheck // nil is documented: it does not wait
+// poll reads on. It waits for letters, or takes what was fetched already.
+func (s *selectedReader) poll(ctx context.Context, wait bool) error {
+	polling, cancel := context.WithCancel(ctx)
+	defer cancel()
+	if !wait {
+		cancel()
+	}
+	fetches := s.client.PollRecords(polling, mostAtOnce)
 	var failed error
 	fetches.EachError(func(topic string, partition int32, err error) {
 		switch {
 		case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled), failed != nil:
 		case errors.Is(err, kerr.OffsetOutOfRange):
-			failed = s.trimmed(partition)
+			failed = s.trimmed(ctx, partition)
 		default:
 			failed = kafka.Explain(fmt.Sprintf("dlq: reading %s/%d from offset %d", topic, partition, s.next[partition]), err)
 		}
@@ -128,9 +128,7 @@ func (s *selectedReader) poll(ctx context.Context) error {
 
 // trimmed goes on behind what retention deleted under us: jumping over it without counting
 // is what a Kafka client would do by itself.
-func (s *selectedReader) trimmed(partition int32) error {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-	defer cancel()
+func (s *selectedReader) trimmed(ctx context.Context, partition int32) error {
 	starts, err := kafka.StartOffsets(ctx, s.redriver.client, s.queue)
 	if err != nil {
 		return err

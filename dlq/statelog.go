@@ -135,11 +135,10 @@ func (l *stateLog) open(ctx context.Context) error {
 	return err
 }
 
-// poll takes over what comes next, and waits for it until ctx ends; with a nil ctx, it takes
-// what was fetched already.
+// poll takes over what comes next, and waits for it until ctx ends.
 func (l *stateLog) poll(ctx context.Context) error {
 	fetches := l.reader.PollFetches(ctx)
-	if ctx != nil && ctx.Err() != nil && fetches.NumRecords() == 0 {
+	if ctx.Err() != nil && fetches.NumRecords() == 0 {
 		return context.Cause(ctx)
 	}
 	var failed error
@@ -180,12 +179,9 @@ func (l *stateLog) follow(ctx context.Context, within time.Duration) error {
 			return err
 		}
 	}
-	if within <= 0 {
-		return l.poll(nil) //nolint:staticcheck // nil is documented: it does not wait
-	}
 	bounded, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
-	for bounded.Err() == nil {
+	for more := true; more; more = bounded.Err() == nil { // at least what was fetched already
 		if err := l.poll(bounded); err != nil && bounded.Err() == nil {
 			return err
 		}

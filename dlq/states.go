@@ -297,16 +297,6 @@ func selectionEntries(topic, job, set string, of map[int32]offsets.Set) (all []*
 	return all
 }
 
-// lowestOpen is where a partition's lowest letter is that is not closed, from an offset on.
-func (s *states) lowestOpen(partition int32, from, end int64) int64 {
-	for first, last := range s.shut(partition).Runs() {
-		if from >= first && from < last {
-			from = last
-		}
-	}
-	return min(from, end)
-}
-
 // loadStates reads what the state topic says of a queue.
 func (i *Inspector) loadStates(ctx context.Context, queue string) (*states, error) {
 	log, err := openStates(ctx, i.client, i.cfg.Cluster, i.log, queue)
