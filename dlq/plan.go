@@ -251,6 +251,7 @@ type planner struct {
 	causes           map[string]*PlanCause
 	to               map[string]*PlanTopic // Partitions is −1 where there is no topic
 	recent           recent
+	origins          origins
 }
 
 // Plan finds out what a redrive, a discard or a restore would do, and changes nothing. It
@@ -264,7 +265,7 @@ func (r *Redriver) Plan(ctx context.Context, queue string, cfg PlanConfig) (*Pla
 	}
 	p := &planner{
 		Redriver: r, cfg: cfg.withDefaults(), selected: map[int32]offsets.Set{}, copies: map[int32]offsets.Set{},
-		causes: map[string]*PlanCause{}, to: map[string]*PlanTopic{}, recent: recent{maphash.MakeSeed(), map[int32]*window{}},
+		causes: map[string]*PlanCause{}, to: map[string]*PlanTopic{}, recent: recent{maphash.MakeSeed(), map[int32]*window{}}, origins: origins{},
 	}
 	p.plan = &Plan{
 		Kind: p.cfg.Kind, Queue: queue, Filter: p.cfg.Filter.String(), Limit: p.cfg.Limit, Target: p.cfg.Target, Edited: p.cfg.Edited,
@@ -392,8 +393,11 @@ func (p *planner) address(ctx context.Context, l *Letter) (*PlanTopic, Blocked, 
 		return nil, BlockedNoTopic, nil
 	case l.Generation >= p.cfg.MaxGeneration && !p.cfg.Force:
 		return nil, BlockedLoop, nil
-	case l.Pointer && !p.inspector.there(ctx, l):
-		return nil, BlockedGone, nil
+	}
+	if l.Pointer {
+		if there, err := p.there(ctx, l); err != nil || !there {
+			return nil, BlockedGone, err
+		}
 	}
 	to := p.to[name]
 	if to == nil {

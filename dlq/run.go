@@ -346,8 +346,12 @@ func (w *runner) batch(ctx context.Context, n int64) error {
 func (w *runner) records(ctx context.Context, letters []*Letter) (records []*kgo.Record, moving []*Letter, err error) {
 	for _, l := range letters {
 		if l.Pointer {
-			if err := w.inspector.resolve(ctx, l); err != nil {
-				w.leave(l, err)
+			gone, err := w.fetch(ctx, l)
+			if err != nil {
+				return nil, nil, err
+			}
+			if gone != "" {
+				w.leave(l, errors.New(gone))
 				continue
 			}
 		}
