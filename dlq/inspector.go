@@ -1,7 +1,9 @@
 package dlq
 
 import (
+	"context"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -38,6 +40,8 @@ type Inspector struct {
 	cfg    InspectorConfig
 	log    *zap.Logger
 	client *kgo.Client // for questions; each scan has one of its own
+
+	reached atomic.Bool
 }
 
 // NewInspector makes an Inspector. It validates, and dials nothing.
@@ -57,6 +61,19 @@ func NewInspector(cfg InspectorConfig) (*Inspector, error) {
 		return nil, fmt.Errorf("dlq: %w", err)
 	}
 	return i, nil
+}
+
+// reach makes sure that the cluster answers at all, the first time: what is asked of one that
+// does not ends late, and says less.
+func (i *Inspector) reach(ctx context.Context) error {
+	if i.reached.Load() {
+		return nil
+	}
+	if err := kafka.Reach(ctx, i.client, "dlq", i.cfg.Timeout); err != nil {
+		return err
+	}
+	i.reached.Store(true)
+	return nil
 }
 
 // Close ends the connections. Scans under way end with an error.

@@ -52,8 +52,10 @@ func TestInspectorChecksItsConfig(t *testing.T) {
 	defer i.Close()
 	begin := time.Now()
 	_, err = i.Scan(soon(t), queue, dlq.ScanConfig{}, nil)
-	require.Error(t, err)
+	require.ErrorIs(t, err, duplex.ErrUnreachable)
 	require.Less(t, time.Since(begin), 10*time.Second)
+	_, err = i.Queues(soon(t))
+	require.ErrorIs(t, err, duplex.ErrUnreachable)
 }
 
 // allDialects writes the letters of all dialects into one queue.

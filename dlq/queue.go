@@ -19,7 +19,7 @@ type Queue struct {
 	Topic      string
 	Partitions int
 	// Letters are in its log, at most: markers of transactions count too. Open are those
-	// of them that are open.
+	// of them that nothing closed; a second copy, which only a scan finds, counts.
 	Letters, Open int64
 	// Oldest is when the oldest open letter was written, zero without one. TimeToLoss is
 	// how long it is kept at least from now on: zero if that has passed, negative if
@@ -58,6 +58,9 @@ func IsQueue(topic string) bool {
 // duplex.ErrUnknownTopic. What is wrong with one queue is its Trouble, and no error.
 func (i *Inspector) Queues(ctx context.Context, besides ...string) ([]Queue, error) {
 	const op = "dlq: listing queues"
+	if err := i.reach(ctx); err != nil {
+		return nil, err
+	}
 	asked, cancel := context.WithTimeout(ctx, i.cfg.Timeout)
 	defer cancel()
 	if len(besides) > 0 {

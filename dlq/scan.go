@@ -25,6 +25,9 @@ type ScanConfig struct {
 	// To has the offset to stop before for each partition, at most the end that it has when
 	// the scan begins. Defaults to that end.
 	To map[int32]int64
+	// Last has each partition begin so many offsets before its end at most, and −1 at its
+	// end. Defaults to where From says.
+	Last int64
 	// Filter says which letters the function gets. Defaults to all.
 	Filter Filter
 	// KeepValues has Letter.Record with its value, and Letter.Stack. Defaults to without.
@@ -214,6 +217,12 @@ func (s *scan) begin(ctx context.Context) error {
 		if to, ok := s.cfg.To[p]; ok {
 			at.To = min(at.To, to)
 		}
+		switch last := s.cfg.Last; {
+		case last < 0:
+			at.From = at.To
+		case last > 0:
+			at.From = max(at.From, at.To-last)
+		}
 		at.To = max(at.To, at.From)
 		at.Next = at.From
 		if at.Next < at.To && at.Next < start {
@@ -234,6 +243,9 @@ func (i *Inspector) bounds(ctx context.Context, topic string) (id [16]byte, star
 	op := fmt.Sprintf("dlq: reading %q", topic)
 	if err := duplex.ValidateTopicName(topic); err != nil {
 		return id, nil, nil, &duplex.Error{Op: op, Codes: []duplex.Code{duplex.ErrInvalidTopic}, Err: err}
+	}
+	if err := i.reach(ctx); err != nil {
+		return id, nil, nil, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, i.cfg.Timeout)
 	defer cancel()

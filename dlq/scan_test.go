@@ -173,6 +173,18 @@ func TestScanCountsWhatExpired(t *testing.T) {
 	require.Equal(t, dlq.ScannedPartition{From: 10, To: 100, Next: 100, Read: 90, Matched: 90, Bytes: scanned.Partitions[0].Bytes}, scanned.Partitions[0])
 }
 
+func TestScanOfTheLast(t *testing.T) {
+	t.Parallel()
+	b := duplextest.Broker(t, broker.Topic{Name: queue, Partitions: 2})
+	fill(t, client(t, b), queue, 2, 0, 100)
+	for last, want := range map[int64]int64{0: 100, 1: 2, 7: 14, 1000: 100, -1: 0} {
+		scanned, err := inspector(t, b).Scan(soon(t), queue, dlq.ScanConfig{Last: last}, func(*dlq.Letter) error { return nil })
+		require.NoError(t, err)
+		require.Equal(t, want, scanned.Total().Read, "last %d", last)
+		require.EqualValues(t, 50, scanned.Partitions[1].Next)
+	}
+}
+
 func TestScanCountsWhatExpiresMeanwhile(t *testing.T) {
 	t.Parallel()
 	for name, upTo := range map[string]int64{"some": 9_000, "all": 10_000} {

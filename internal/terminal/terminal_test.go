@@ -79,3 +79,12 @@ func TestNothingIsShownWhereNobodyLooks(t *testing.T) {
 	require.NoError(t, err)
 	require.Zero(t, info.Size())
 }
+
+func TestWidthOfWhatIsNoTerminal(t *testing.T) {
+	t.Parallel()
+	require.Zero(t, terminal.Width(&bytes.Buffer{}))
+	f, err := os.Create(filepath.Join(t.TempDir(), "out"))
+	require.NoError(t, err)
+	require.Zero(t, terminal.Width(f))
+	require.NoError(t, f.Close())
+}

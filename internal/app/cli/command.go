@@ -40,6 +40,7 @@ func Command(environ []string) (*cobra.Command, error) {
 		callCommand,
 		serveCommand,
 		rpcCommand,
+		dlqCommand,
 		groupCommand,
 		topicsCommand,
 		profileCommand,
