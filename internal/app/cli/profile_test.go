@@ -38,6 +38,9 @@ func TestReadOnlyRefusesEveryCommandThatWrites(t *testing.T) {
 	root, err := cli.Command(nil)
 	require.NoError(t, err)
 	reads := map[string]bool{"rpc ls": true, "rpc info": true, "doctor": true, "group ls": true, "group describe": true, "group lag": true, "topics check": true}
+	for _, name := range []string{"ls", "groups", "show", "tail", "export"} {
+		reads["dlq "+name] = true
+	}
 	writes := map[string]string{
 		"demo": "", "compare": "", "pub": "orders", "sub": "orders -g audit", "call": "fares Quote", "serve": "fares --exec cat",
 		"group seek": "billing --topic orders --to end", "topics ensure": "orders",
