@@ -206,7 +206,7 @@ func TestWhatStandsBesideAnOffsetIsShown(t *testing.T) {
 func TestLagNamesTheTopicsOfAGroupAndWhatItLost(t *testing.T) {
 	t.Parallel()
 	b := apptest.Listen(t)
-	for _, topic := range []string{"orders", "retry.bill..ing.orders.1", "retry.bill..ing.orders.2", "redrive.bill..ing.orders", "dlq.bill..ing.orders", "retry.other.orders.1", "a.b"} {
+	for _, topic := range []string{"orders", "retry.bill..ing.orders.1", "retry.bill..ing.orders.2", "redrive.bill..ing.orders", "dlq.bill..ing.orders", "retry.other.orders.1", "retry.bill..ing.orders.01", "retry.bill..ing.orders.x", "a.b"} {
 		require.NoError(t, b.CreateTopic(broker.Topic{Name: topic}))
 	}
 	group := "bill.ing"
@@ -218,6 +218,8 @@ func TestLagNamesTheTopicsOfAGroupAndWhatItLost(t *testing.T) {
 	commit(t, b, group, "retry.bill..ing.orders.1", 0, 0, "")
 	commit(t, b, group, "redrive.bill..ing.orders", 0, 0, "")
 	commit(t, b, group, "retry.other.orders.1", 0, 0, "") // of another group: to this one, a topic as any
+	commit(t, b, group, "retry.bill..ing.orders.01", 0, 0, "") // and so are these
+	commit(t, b, group, "retry.bill..ing.orders.x", 0, 0, "")
 	commit(t, b, group, "a.b", 0, 0, "")
 	fill(t, b, "dlq.bill..ing.orders", 0, 4)
 	stdout, stderr, code := duplex(t, nil, to(b, "group", "lag", group)...)
@@ -238,6 +240,8 @@ func TestLagNamesTheTopicsOfAGroupAndWhatItLost(t *testing.T) {
 		"retry.bill..ing.orders.2 retry 2 of orders 1 2 3 0",
 		"redrive.bill..ing.orders redriven to orders 1 0 0 0",
 		"dlq.bill..ing.orders dead letters of orders 1 - 4 0",
+		"retry.bill..ing.orders.01 source 1 0 0 0",
+		"retry.bill..ing.orders.x source 1 0 0 0",
 		"retry.other.orders.1 source 1 0 0 0",
 		"PARTITION START COMMITTED END LAG LOST",
 		"a.b/0 0 0 0 0 0",
@@ -245,6 +249,8 @@ func TestLagNamesTheTopicsOfAGroupAndWhatItLost(t *testing.T) {
 		"retry.bill..ing.orders.1/0 0 0 0 0 0",
 		"retry.bill..ing.orders.2/0 0 1 3 2 0",
 		"redrive.bill..ing.orders/0 0 0 0 0 0",
+		"retry.bill..ing.orders.01/0 0 0 0 0 0",
+		"retry.bill..ing.orders.x/0 0 0 0 0 0",
 		"retry.other.orders.1/0 0 0 0 0 0",
 	}, lines)
 	stdout, _, _ = duplex(t, nil, to(b, "group", "lag", group, "--json")...)
@@ -287,6 +293,7 @@ func TestGroupsWithoutRights(t *testing.T) {
 		says  string
 	}{
 		{kfake.Fault{Group: "billing", Err: kerr.GroupAuthorizationFailed}, []string{"describe", "billing"}, `asking for group "billing": unauthorized`},
+		{kfake.Fault{Group: "billing", Err: kerr.GroupAuthorizationFailed, Keys: []kmsg.Key{kmsg.ConsumerGroupDescribe}}, []string{"describe", "billing"}, `asking for group "billing": unauthorized`},
 		{kfake.Fault{Group: "billing", Err: kerr.GroupAuthorizationFailed, Keys: []kmsg.Key{kmsg.OffsetFetch}}, []string{"lag", "billing"}, `asking for group "billing": asking for its offsets: unauthorized`},
 		{kfake.Fault{Topic: "orders", Err: kerr.TopicAuthorizationFailed, Keys: []kmsg.Key{kmsg.ListOffsets}}, []string{"lag", "billing"}, "topic orders: asking for its offsets: unauthorized"},
 		{kfake.Fault{Topic: "orders", Err: kerr.TopicAuthorizationFailed, Keys: []kmsg.Key{kmsg.ListOffsets}}, []string{"ls"}, "group billing: topic orders: asking for its offsets: unauthorized"},
