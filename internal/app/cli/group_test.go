@@ -217,7 +217,7 @@ func TestLagNamesTheTopicsOfAGroupAndWhatItLost(t *testing.T) {
 	commit(t, b, group, "retry.bill..ing.orders.2", 0, 1, "")
 	commit(t, b, group, "retry.bill..ing.orders.1", 0, 0, "")
 	commit(t, b, group, "redrive.bill..ing.orders", 0, 0, "")
-	commit(t, b, group, "retry.other.orders.1", 0, 0, "") // of another group: to this one, a topic as any
+	commit(t, b, group, "retry.other.orders.1", 0, 0, "")      // of another group: to this one, a topic as any
 	commit(t, b, group, "retry.bill..ing.orders.01", 0, 0, "") // and so are these
 	commit(t, b, group, "retry.bill..ing.orders.x", 0, 0, "")
 	commit(t, b, group, "a.b", 0, 0, "")
