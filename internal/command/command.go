@@ -112,7 +112,7 @@ func Run(ctx context.Context, root *cobra.Command, p Process) int {
 	root.SetOut(p.Stdout)
 	root.SetErr(p.Stderr)
 	root.SilenceErrors, root.SilenceUsage = true, true
-	root.SetFlagErrorFunc(flagError)
+	root.SetFlagErrorFunc(FlagError)
 	ran, err := root.ExecuteContextC(ctx)
 	switch {
 	case err == nil:

@@ -35,9 +35,9 @@ func unknownCommand(cmd *cobra.Command, name string) error {
 	return fmt.Errorf("unknown command %q for %q%s", name, cmd.CommandPath(), meant(name, names))
 }
 
-// flagError names the nearest flag of one that there is not. Flags of an unknown command are
+// FlagError names the nearest flag of one that there is not. Flags of an unknown command are
 // unknown too: then the command is what is wrong.
-func flagError(cmd *cobra.Command, err error) error {
+func FlagError(cmd *cobra.Command, err error) error {
 	if cmd.HasSubCommands() && cmd.Flags().NArg() > 0 {
 		return UsageError(unknownCommand(cmd, cmd.Flags().Arg(0)))
 	}

@@ -43,6 +43,7 @@ func Command(environ []string) (*cobra.Command, error) {
 		dlqCommand,
 		groupCommand,
 		topicsCommand,
+		checksCommand,
 		profileCommand,
 		doctorCommand,
 	} {

@@ -174,13 +174,13 @@ func (d *checkup) wrong(check, fix, format string, args ...any) {
 	d.say(finding{Check: check, State: stateProblem, Text: fmt.Sprintf(format, args...), Fix: fix})
 }
 
-// failed notes an error of the cluster, with the hint that it has.
+// failed notes an error of the cluster, with the hint that it has before fix.
 func (d *checkup) failed(check, fix string, err error) {
 	if e, ok := errors.AsType[*duplex.Error](err); ok {
-		if e.Hint != "" {
-			fix = e.Hint
+		if fix != "" && e.Hint != "" {
+			fix = "; " + fix
 		}
-		err = e.Err
+		fix, err = e.Hint+fix, e.Err
 	}
 	d.wrong(check, fix, "%s", strings.ReplaceAll(err.Error(), "\n", "; "))
 }

@@ -223,7 +223,9 @@ func TestDoctorOfASickCluster(t *testing.T) {
 		resp := r.ResponseKind().(*kmsg.MetadataResponse)
 		one := kmsg.NewMetadataResponseBroker()
 		one.NodeID, one.Host, one.Port = 0, host, int32(number)
-		resp.Brokers, resp.ControllerID = []kmsg.MetadataResponseBroker{one}, controller
+		other := one
+		other.NodeID, other.Host, other.Port = 1, "127.0.0.1", 1
+		resp.Brokers, resp.ControllerID = []kmsg.MetadataResponseBroker{one, other}, controller
 		topic := kmsg.NewMetadataResponseTopic()
 		topic.Topic = kmsg.StringPtr("orders")
 		for i := range int32(6) {
@@ -257,6 +259,10 @@ func TestDoctorOfASickCluster(t *testing.T) {
 	finds(t, found, "partitions warning", "1 of 6 have replicas that are not in sync: orders/5")
 	finds(t, found, "new topics warning", "broker 0 makes topics by itself")
 	finds(t, found, "defaults problem", "nothing can be written to new topics")
+	finds(t, found, "broker problem", "check that a broker listens at this address; the cluster names broker 1 so, and programs must reach it there")
+	stdout, _, _ := duplex(t, nil, to(b, "doctor", "--group", "\x1b[2J")...)
+	require.Contains(t, stdout, " [2J: ")
+	require.NotContains(t, stdout, "\x1b", "nor can it move a cursor")
 }
 
 // Rights are those that the brokers say we have.

@@ -104,7 +104,7 @@ func (d *checkup) certificate(check, text string, c *x509.Certificate) {
 func (d *checkup) lookAtWay(ctx context.Context) bool {
 	answered := false
 	for _, address := range d.cluster.Brokers {
-		if d.lookAtBroker(ctx, "broker", address, "check that a broker listens at this address") {
+		if d.lookAtBroker(ctx, "broker", address, "") {
 			answered = true
 		}
 		if ctx.Err() != nil {
@@ -121,7 +121,7 @@ func (d *checkup) lookAtAdvertised(ctx context.Context) {
 		if slices.Contains(d.cluster.Brokers, address) {
 			continue
 		}
-		d.lookAtBroker(ctx, "broker", address, fmt.Sprintf("the cluster names broker %d so: programs must reach it there, or its advertised.listeners are wrong", b.NodeID))
+		d.lookAtBroker(ctx, "broker", address, fmt.Sprintf("the cluster names broker %d so, and programs must reach it there: look at its advertised.listeners", b.NodeID))
 	}
 }
 
