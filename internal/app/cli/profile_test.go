@@ -41,7 +41,7 @@ func TestReadOnlyRefusesEveryCommandThatWrites(t *testing.T) {
 		"rpc ls": true, "rpc info": true,
 		"group ls": true, "group describe": true, "group lag": true,
 		"topics check": true,
-		"dlq ls": true, "dlq groups": true, "dlq show": true, "dlq tail": true, "dlq export": true,
+		"dlq ls":       true, "dlq groups": true, "dlq show": true, "dlq tail": true, "dlq export": true,
 		"check lag": true, "check dlq": true,
 		"doctor": true,
 	}
