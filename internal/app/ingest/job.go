@@ -6,15 +6,18 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/duplex-go/duplex"
 	"github.com/duplex-go/duplex/internal/command"
+	"github.com/duplex-go/duplex/internal/config"
 	"github.com/duplex-go/duplex/internal/kafka"
 	"github.com/duplex-go/duplex/internal/terminal"
 	"github.com/duplex-go/duplex/producer"
@@ -122,9 +125,21 @@ func (j *job) prepare(ctx context.Context) error {
 	}
 	_, err = kafka.Topics(bounded, client, j.called, j.o.topic)
 	if errors.Is(err, duplex.ErrUnknownTopic) {
-		return fmt.Errorf("%w; --create N creates it", err)
+		return fmt.Errorf("%w%s; --create N creates it", err, meant(bounded, client, j.o.topic))
 	}
 	return err
+}
+
+// meant names the topic that is nearest to one that there is not.
+func meant(ctx context.Context, client *kgo.Client, topic string) string {
+	topics, err := kadm.NewClient(client).ListTopics(ctx)
+	if err != nil {
+		return "" // there is no such topic all the same
+	}
+	if near := config.Nearest(topic, slices.Values(topics.Names())); near != "" {
+		return fmt.Sprintf(", did you mean %q?", near)
+	}
+	return ""
 }
 
 // readAll publishes until the input ends, or a record is unusable, or going on

@@ -15,6 +15,7 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+	"github.com/twmb/franz-go/pkg/kadm"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
@@ -23,6 +24,7 @@ import (
 	"github.com/duplex-go/duplex/dlq"
 	"github.com/duplex-go/duplex/internal/command"
 	"github.com/duplex-go/duplex/internal/config"
+	"github.com/duplex-go/duplex/internal/kafka"
 )
 
 type options struct {
@@ -347,6 +349,8 @@ func (o *options) consume(ctx context.Context, stop context.CancelCauseFunc, cmd
 	watchErr := errors.Join(<-done, unwatch())
 	cause := context.Cause(ctx)
 	switch {
+	case errors.Is(err, duplex.ErrUnknownTopic):
+		return errors.Join(err, o.meant(ctx), out.err())
 	case err != nil:
 		return errors.Join(err, out.err())
 	case out.err() != nil:
@@ -358,6 +362,28 @@ func (o *options) consume(ctx context.Context, stop context.CancelCauseFunc, cmd
 	default:
 		return nil
 	}
+}
+
+// meant names the topics that are nearest to those that there are not, nil if nothing is near.
+func (o *options) meant(ctx context.Context) error {
+	client, err := kafka.NewClient(o.cluster.Cluster(), nil)
+	if err != nil {
+		return nil // that there is no such topic is said already
+	}
+	defer client.Close()
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	there, err := kadm.NewClient(client).ListTopics(ctx)
+	if err != nil {
+		return nil
+	}
+	var errs []error
+	for _, topic := range o.topics {
+		if near := config.Nearest(topic, slices.Values(there.Names())); near != "" && !there.Has(topic) {
+			errs = append(errs, fmt.Errorf("topic %q: did you mean %q?", topic, near))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 func (o *options) logger(cmd *cobra.Command) *zap.Logger {
