@@ -123,7 +123,7 @@ func (r *Redriver) Apply(ctx context.Context, plan *Plan, cfg ApplyConfig) (*Job
 	defer log.close()
 	w := r.newRunner(cfg, log)
 	if j := log.states.byPlan(plan.ID); j != nil {
-		if j.State.over() {
+		if j.State.Over() {
 			return j, nil
 		}
 		w.id = j.ID

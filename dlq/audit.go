@@ -1,11 +1,15 @@
 package dlq
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/duplex-go/duplex"
 )
 
 // Audit is an entry of the audit topic: what was done with dead letters. It is written with
@@ -50,4 +54,22 @@ func ParseAudit(value []byte) (a Audit, err error) {
 		return Audit{}, fmt.Errorf("dlq: reading an entry of %s: %w", AuditTopic, err)
 	}
 	return a, nil
+}
+
+// Audit gives each entry of the audit topic about a queue to the function, the oldest first.
+// That there is no such topic means that nothing was done.
+func (r *Redriver) Audit(ctx context.Context, queue string, each func(Audit) error) error {
+	scan := r.inspector.newScan(AuditTopic, ScanConfig{KeepValues: true}, func(l *Letter) error {
+		a, err := ParseAudit(l.Record.Value)
+		if err != nil || a.Queue != queue { // somebody else's, or not as it is written
+			return nil //nolint:nilerr // it says nothing of this queue
+		}
+		return each(a)
+	})
+	scan.bare = true
+	_, err := scan.do(ctx)
+	if errors.Is(err, duplex.ErrUnknownTopic) {
+		return nil
+	}
+	return err
 }

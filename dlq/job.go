@@ -56,8 +56,8 @@ const (
 	JobAborted     JobState = "aborted"     // too many failed again; the rest is open again
 )
 
-// over reports whether nothing more is done.
-func (s JobState) over() bool { return s == JobDone || s == JobCancelled || s == JobAborted }
+// Over reports whether nothing more is done.
+func (s JobState) Over() bool { return s == JobDone || s == JobCancelled || s == JobAborted }
 
 const (
 	// heartbeatEvery is how often a job that does nothing says that it lives; it counts as
@@ -67,22 +67,29 @@ const (
 
 // Job is what was, or is being, done with letters of a queue.
 type Job struct {
-	ID   string
-	Plan Plan // without its selection
+	ID string `json:"id"`
+	// Plan is what it does, without the offsets of its letters.
+	Plan Plan `json:"plan"`
 	// Began is when, Owner the process that works at it, or did.
-	Began time.Time
-	Owner string
-	State JobState
+	Began time.Time `json:"began"`
+	Owner string    `json:"owner"`
+	State JobState  `json:"state"`
 	// Heartbeat is the last sign of life, Ended when it was over.
-	Heartbeat, Ended time.Time
-	// Moved counts what was published, Expired what the queue's retention deleted before,
-	// Left what could not be published and is open again, Bytes those of what moved.
-	Moved, Expired, Left, Bytes int64
+	Heartbeat time.Time `json:"heartbeat"`
+	Ended     time.Time `json:"ended,omitzero"`
+	// Moved counts what was published, or closed, or opened; Expired what the queue's retention
+	// deleted before; Left what could not be published and is open again. Bytes are those of
+	// what moved.
+	Moved   int64 `json:"moved"`
+	Expired int64 `json:"expired"`
+	Left    int64 `json:"left"`
+	Bytes   int64 `json:"bytes"`
 	// Handled and DeadAgain count the outcomes, so far as they are known: Moved less both is
 	// pending, or unknown where no consumer of Duplex gets it.
-	Handled, DeadAgain int64
+	Handled   int64 `json:"handled"`
+	DeadAgain int64 `json:"dead_again"`
 	// Why says why it was cancelled or aborted.
-	Why string
+	Why string `json:"why,omitempty"`
 
 	seq        int64
 	selected   map[int32]offsets.Set
@@ -199,7 +206,7 @@ func (j *Job) take(p progressEntry) error {
 // seen is the job as it is at a time: one without a sign of life is interrupted.
 func (j *Job) seen(now time.Time) *Job {
 	shown := *j
-	if !j.State.over() && now.Sub(j.Heartbeat) > heartbeatStale {
+	if !j.State.Over() && now.Sub(j.Heartbeat) > heartbeatStale {
 		shown.State = JobInterrupted
 	}
 	return &shown

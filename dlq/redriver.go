@@ -143,7 +143,7 @@ func (r *Redriver) ask(ctx context.Context, queue, id string, c control) error {
 	if err != nil {
 		return err
 	}
-	if j.State.over() || j.State == JobInterrupted {
+	if j.State.Over() || j.State == JobInterrupted {
 		hint := "it is over"
 		if j.State == JobInterrupted {
 			hint = "nobody works at it: resume it, or cancel it"

@@ -129,7 +129,7 @@ func (w *runner) session(ctx context.Context, again bool) (err error) {
 	if err := w.claim(ctx); err != nil {
 		return err
 	}
-	if w.job.State.over() {
+	if w.job.State.Over() {
 		return nil
 	}
 	if w.cfg.cancel != "" {
@@ -179,7 +179,7 @@ func (w *runner) claim(ctx context.Context) error {
 		return w.begin(ctx, now)
 	}
 	w.job, w.asked = j, j.wants.At
-	if j.State.over() {
+	if j.State.Over() {
 		return nil
 	}
 	event := "continued"
@@ -521,7 +521,7 @@ func (w *runner) write(ctx context.Context, records, entries []*kgo.Record, even
 	entries = append(entries, progress)
 	if event != "" {
 		a := j.audit(event)
-		if event == "done" || j.State.over() {
+		if event == "done" || j.State.Over() {
 			a.Records = j.Moved
 		}
 		entries = append(entries, a.record())
@@ -548,7 +548,7 @@ func (w *runner) end(ctx context.Context, as JobState, why string) error {
 // stopped says that the job is interrupted, if nothing will be tried again: so it may be
 // resumed, or cancelled, at once.
 func (w *runner) stopped(ctx context.Context, err error) error {
-	if (ctx.Err() == nil && w.mayPass(err)) || errors.Is(err, errCrash) || w.job.State.over() {
+	if (ctx.Err() == nil && w.mayPass(err)) || errors.Is(err, errCrash) || w.job.State.Over() {
 		return err
 	}
 	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), transactionTimeout)

@@ -163,7 +163,7 @@ func (s *states) applySelection(key string, value []byte) error {
 // of is the state of a letter: as the last job says that has it in its selection.
 func (s *states) of(l *Letter) State {
 	for _, j := range slices.Backward(s.jobs) {
-		if j.copies[l.Partition].Has(l.Offset) && (j.State.over() || j.reached(l.Partition, l.Offset)) {
+		if j.copies[l.Partition].Has(l.Offset) && (j.State.Over() || j.reached(l.Partition, l.Offset)) {
 			return StateDuplicate
 		}
 		if !j.selected[l.Partition].Has(l.Offset) || j.left[l.Partition].Has(l.Offset) {
@@ -176,7 +176,7 @@ func (s *states) of(l *Letter) State {
 			return StateDiscarded
 		case j.reached(l.Partition, l.Offset):
 			return s.redriven(j, l)
-		case !j.State.over():
+		case !j.State.Over():
 			return StateSelected
 		}
 	}
@@ -222,7 +222,7 @@ func (s *states) shut(partition int32) (set offsets.Set) {
 		case j.Plan.Kind == KindRestore:
 			set = set.Without(selected)
 			continue
-		case j.Plan.Kind == KindRedrive && j.State.over():
+		case j.Plan.Kind == KindRedrive && j.State.Over():
 			selected = selected.Within(0, j.checkpoint[partition])
 		}
 		set.Join(selected)
@@ -253,7 +253,7 @@ func (s *states) taken(plan *Plan, selected map[int32]offsets.Set) (n int64) {
 // active is the job that is not over, if there is one.
 func (s *states) active() *Job {
 	for _, j := range slices.Backward(s.jobs) {
-		if !j.State.over() {
+		if !j.State.Over() {
 			return j
 		}
 	}

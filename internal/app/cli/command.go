@@ -41,6 +41,7 @@ func Command(environ []string) (*cobra.Command, error) {
 		serveCommand,
 		rpcCommand,
 		dlqCommand,
+		redriveCommand,
 		groupCommand,
 		topicsCommand,
 		checksCommand,

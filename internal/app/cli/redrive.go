@@ -1,234 +1,285 @@
 package cli
 
 import (
-	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
-	"math"
+	"io"
 	"os"
-	"os/user"
-	"strconv"
-	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
-	"github.com/duplex-go/duplex"
 	"github.com/duplex-go/duplex/dlq"
 	"github.com/duplex-go/duplex/internal/app/shell"
 	"github.com/duplex-go/duplex/internal/command"
-	"github.com/duplex-go/duplex/internal/config"
-	"github.com/duplex-go/duplex/internal/kafka"
 	"github.com/duplex-go/duplex/internal/terminal"
 )
 
-// jobOptions are the flags of commands that plan, or work at, a job.
-type jobOptions struct {
-	environ []string
-	cluster *config.ClusterFlags
-	timeout time.Duration
-	json    bool
+const redriveLong = `redrive brings dead letters back: it publishes them again, to the redrive topic of the
+group that failed, which no other group reads, or where --to says. Everything is a plan
+first: which letters, where to, who receives them, what is left out and why.
 
-	filter, reason, by string
-	limit              int64
-	force, yes, dryRun bool
-	maxGeneration      int
+  duplex redrive run QUEUE       plan, ask, apply: the usual way
+  duplex redrive plan QUEUE      the plan, to look at or to keep (-O FILE)
+  duplex redrive apply FILE      what a plan says, if things are still as it says
 
-	to    string
-	allow []string
-	edit  string
+A plan is frozen: letters that arrive after it are not part of it. Letters and the job's
+checkpoint are written in one transaction each time, so however often a job dies and is
+resumed, each letter is published once. One job at a time works at a queue.
 
-	rate       string
-	ramp       time.Duration
-	canary     int64
-	maxPending int64
-	abortRate  string
-	await      time.Duration
-	takeover   bool
-	out        string
-}
+Consumers of Duplex tell what becomes of each record: handled, or dead again. --canary,
+--max-pending and --abort-rate go by that.
 
-// addFlags adds those that all have.
-func (o *jobOptions) addFlags(cmd *cobra.Command) (err error) {
-	flags := cmd.Flags()
-	flags.BoolVar(&o.json, "json", false, "print JSON")
-	flags.DurationVar(&o.timeout, "timeout", 10*time.Second, "how long the cluster may take to be found")
-	o.cluster, err = config.AddClusterFlags(flags, "duplex-redrive")
-	config.AddFlags(flags)
-	return err
-}
+--edit CMD changes the records: "sh -c CMD" gets the letters of a transaction as lines of
+JSON, as 'duplex dlq export' prints them, and gives back as many lines in the same order.
+What it may change is key, value and headers. With jq, for example:
+  --edit 'jq -c ".value |= (fromjson | .delay |= tonumber | tojson)"'
+The plan shows what it makes of three letters.`
 
-// addChoice adds those that choose letters.
-func (o *jobOptions) addChoice(cmd *cobra.Command) {
-	flags := cmd.Flags()
-	flags.SortFlags = false
-	flags.StringVarP(&o.filter, "filter", "G", "", "only letters that fit, such as `'reason=exhausted error~timeout age<1d'`, see 'duplex dlq --help'")
-	flags.Int64VarP(&o.limit, "limit", "n", 0, "at most so many, the oldest of each partition first")
-	flags.StringVarP(&o.reason, "reason", "r", "", "why, for the audit")
-	flags.StringVar(&o.by, "by", "", "who, for the audit (default: your name and host)")
-}
-
-// addTarget adds those that say where letters go.
-func (o *jobOptions) addTarget(cmd *cobra.Command) {
-	flags := cmd.Flags()
-	flags.StringVar(&o.to, "to", "retry", "`where` to: retry, the redrive topic of the group that failed, which nobody else reads; origin, where all groups see the records again; topic:NAME")
-	flags.StringSliceVar(&o.allow, "allow", nil, "topics that --to topic:NAME may name, as `patterns` such as repair.*")
-	flags.StringVar(&o.edit, "edit", "", "change the records with a `command`, see above")
-	flags.BoolVar(&o.force, "force", false, "also letters that came back too often, and a group that nobody runs; needs --reason")
-	flags.IntVar(&o.maxGeneration, "max-generation", dlq.DefaultMaxGeneration, "how often a letter may have come back")
-}
-
-// addPace adds those that say how fast.
-func (o *jobOptions) addPace(cmd *cobra.Command) {
-	flags := cmd.Flags()
-	flags.StringVar(&o.rate, "rate", "", "at most so many `records` a second, such as 50 or 50/s (default: as fast as it goes)")
-	flags.DurationVar(&o.ramp, "ramp", 0, "how long it takes to get to --rate, from a tenth of it")
-	flags.Int64Var(&o.canary, "canary", 0, "send so many first, and go on once it is known what became of them")
-	flags.Int64Var(&o.maxPending, "max-pending", 0, "have at most so many under way whose outcome is not known")
-	flags.StringVar(&o.abortRate, "abort-rate", "", "stop when more than this `part` of the outcomes is dead again, such as 20%")
-	flags.DurationVar(&o.await, "await", 30*time.Second, "how long to wait for outcomes once all is sent")
-}
-
-// addConsent adds those that say yes or no.
-func (o *jobOptions) addConsent(cmd *cobra.Command) {
-	cmd.Flags().BoolVarP(&o.yes, "yes", "y", false, "do not ask")
-	cmd.Flags().BoolVar(&o.dryRun, "dry-run", false, "show the plan, and change nothing")
-}
-
-// open makes a Redriver, once the cluster answers.
-func (o *jobOptions) open(cmd *cobra.Command) (*dlq.Redriver, error) {
-	if o.timeout <= 0 {
-		return nil, command.UsageError(fmt.Errorf("--timeout %s: must be positive", o.timeout))
-	}
-	r, err := dlq.NewRedriver(dlq.RedriverConfig{Cluster: o.cluster.Cluster(), Allow: o.allow, Logger: logger(cmd.ErrOrStderr(), false, 0)})
-	if err != nil {
-		return nil, command.UsageError(err)
-	}
-	client, err := kafka.NewClient(o.cluster.Cluster(), nil)
-	if err != nil {
-		return nil, errors.Join(command.UsageError(err), r.Close())
-	}
-	defer client.Close()
-	if err := kafka.Reach(cmd.Context(), client, "redrive", o.timeout); err != nil {
-		return nil, errors.Join(err, r.Close())
-	}
-	return r, nil
-}
-
-// plan is what the flags ask for.
-func (o *jobOptions) planConfig(kind dlq.Kind) (c dlq.PlanConfig, err error) {
+func redriveCommand(environ []string) (*cobra.Command, error) {
+	root := command.Group(&cobra.Command{Use: "redrive", Short: "Bring dead letters back", Long: redriveLong})
 	var errs []error
-	c = dlq.PlanConfig{
-		Kind: kind, Limit: o.limit, By: cmp.Or(o.by, whoAmI()), Reason: o.reason, Force: o.force, Edited: o.edit != "", MaxGeneration: o.maxGeneration,
+	for _, of := range []func([]string) (*cobra.Command, error){
+		redrivePlan, redriveApply, redriveRun, jobStatus, jobPause, jobResume, jobCancel, jobHistory,
+	} {
+		cmd, err := of(environ)
+		root.AddCommand(cmd)
+		errs = append(errs, err)
 	}
-	if c.Filter, err = dlq.ParseFilter(o.filter); err != nil {
-		errs = append(errs, fmt.Errorf("--filter: %w", err))
+	return root, errors.Join(errs...)
+}
+
+// neverFromEnvironment are what says yes, or why: a variable that somebody set once must not.
+var neverFromEnvironment = []string{"DUPLEX_YES", "DUPLEX_FORCE", "DUPLEX_REASON", "DUPLEX_FILTER", "DUPLEX_LIMIT", "DUPLEX_TO", "DUPLEX_EDIT", "DUPLEX_TAKEOVER"} //nolint:gochecknoglobals // a constant
+
+const planLong = `plan shows what a redrive of QUEUE would do, and changes nothing. It reads the whole queue.
+
+With -O FILE the plan is kept, for 'duplex redrive apply FILE', by somebody else if need be;
+it holds for 12 hours, and only while things are as it says.
+
+Exit codes: 0 planned, also where there is nothing to do; 1 there is no such queue, or the
+cluster did not answer; 2 usage; 4 a guard refused it: a target that is a queue, or that is
+not allowed; 130 interrupted.`
+
+func redrivePlan(environ []string) (*cobra.Command, error) {
+	o := &jobOptions{environ: environ}
+	out := ""
+	cmd := &cobra.Command{
+		Use: "plan QUEUE", Short: "Show what a redrive would do", Long: planLong, Args: wants("QUEUE"),
+		Example: "  duplex redrive plan dlq.billing.orders\n  duplex redrive plan dlq.billing.orders -G 'fingerprint=v1:9c11 age<1d' -O plan.json",
 	}
-	if kind == dlq.KindRedrive {
-		if c.Target, err = dlq.ParseTarget(o.to); err != nil {
-			errs = append(errs, fmt.Errorf("--to: %w", err))
+	o.addChoice(cmd)
+	o.addTarget(cmd)
+	o.addEdit(cmd)
+	o.addWho(cmd)
+	cmd.Flags().StringVarP(&out, "out", "O", "", "keep the plan in a `file`")
+	cmd.ValidArgsFunction = completion(environ, 1, queueNames)
+	err := o.addFlags(cmd)
+	cmd.RunE = command.Body(without(environ, neverFromEnvironment...), func(cmd *cobra.Command, args []string) error {
+		return o.withRedriver(cmd, func(r *dlq.Redriver) error {
+			plan, err := o.plan(cmd, r, args[0], dlq.KindRedrive)
+			if err != nil {
+				return err
+			}
+			if err := keepPlan(out, plan); err != nil {
+				return err
+			}
+			return o.showPlan(cmd, plan)
+		})
+	})
+	return cmd, err
+}
+
+// withRedriver runs fn with a Redriver.
+func (o *jobOptions) withRedriver(cmd *cobra.Command, fn func(*dlq.Redriver) error) error {
+	r, err := o.open(cmd)
+	if err != nil {
+		return err
+	}
+	err = fn(r)
+	if cause := context.Cause(cmd.Context()); cause != nil && err != nil && errors.Is(err, context.Canceled) {
+		err = cause
+	}
+	return errors.Join(err, r.Close())
+}
+
+// plan makes a plan, and shows how far the scan is.
+func (o *jobOptions) plan(cmd *cobra.Command, r *dlq.Redriver, queue string, kind dlq.Kind) (*dlq.Plan, error) {
+	cfg, err := o.planConfig(kind)
+	if err != nil {
+		return nil, err
+	}
+	if name := cfg.Target.Topic; name != "" {
+		if err := o.cluster.Allows("redrive: planning", name); err != nil {
+			return nil, err
 		}
 	}
-	if o.edit != "" {
-		errs = append(errs, checkEdit(o.edit))
-	}
-	return c, command.UsageError(errors.Join(append(errs, c.Validate())...))
+	tell, done := showScan(cmd)
+	defer done()
+	cfg.Progress = tell
+	return r.Plan(cmd.Context(), queue, cfg)
 }
 
-func checkEdit(line string) error {
-	if err := shell.Check(line); err != nil {
-		return fmt.Errorf("--edit: %w", err)
+func keepPlan(file string, plan *dlq.Plan) error {
+	if file == "" {
+		return nil
+	}
+	text, err := json.MarshalIndent(plan, "", "  ")
+	if err == nil {
+		err = os.WriteFile(file, append(text, '\n'), 0o600)
+	}
+	if err != nil {
+		return fmt.Errorf("redrive: keeping the plan in %q: %w", file, err)
 	}
 	return nil
 }
 
-// applyConfig is how the flags have a job go about it.
-func (o *jobOptions) applyConfig(stderr *shell.Lines) (c dlq.ApplyConfig, err error) {
-	c = dlq.ApplyConfig{Ramp: o.ramp, Canary: o.canary, MaxPending: o.maxPending, Await: o.await, Takeover: o.takeover}
-	var rateErr, abortErr error
-	if c.Rate, rateErr = parseRate(o.rate); rateErr != nil {
-		rateErr = fmt.Errorf("--rate %q: want a number of records a second, such as 50 or 50/s", o.rate)
-	}
-	if c.AbortRate, abortErr = parsePart(o.abortRate); abortErr != nil {
-		abortErr = fmt.Errorf("--abort-rate %q: want a part, such as 20%% or 0.2", o.abortRate)
-	}
-	if o.edit != "" {
-		c.Edit = editWith(o.edit, o.environ, stderr)
-	}
-	return c, command.UsageError(errors.Join(rateErr, abortErr, c.Validate()))
-}
+const applyLong = `apply does what a plan in FILE says, if things are still as they were: else it is refused,
+with what is different. It may be called again with the same plan, after a crash or after
+it was done: each letter is published once.
 
-func parseRate(text string) (float64, error) {
-	if text == "" {
-		return 0, nil
-	}
-	v, err := strconv.ParseFloat(strings.TrimSuffix(text, "/s"), 64)
-	if err == nil && (v <= 0 || math.IsInf(v, 0) || math.IsNaN(v)) {
-		err = strconv.ErrRange
-	}
-	return v, err
-}
+Exit codes: 0 done, or nothing to do; 1 records are dead again or could not be published,
+or the cluster did not answer; 2 usage; 4 a guard refused it: the plan does not fit any
+more, another job works at the queue, nobody would receive the records, nobody said yes, or
+the settings are read-only; 130 interrupted: 'duplex redrive resume' goes on.`
 
-func parsePart(text string) (float64, error) {
-	if text == "" {
-		return 0, nil
+func redriveApply(environ []string) (*cobra.Command, error) {
+	o := &jobOptions{environ: environ}
+	cmd := &cobra.Command{
+		Use: "apply FILE", Short: "Do what a plan says", Long: applyLong, Args: wants("FILE"),
+		Example: "  duplex redrive apply plan.json --rate 50/s --canary 10 --abort-rate 20%",
 	}
-	number, percent := strings.CutSuffix(text, "%")
-	v, err := strconv.ParseFloat(number, 64)
-	if percent {
-		v /= 100
-	}
-	if err == nil && !(v > 0 && v <= 1) {
-		err = strconv.ErrRange
-	}
-	return v, err
-}
-
-// whoAmI is a person's name and host, as far as they are known.
-func whoAmI() string {
-	name := "unknown"
-	if u, err := user.Current(); err == nil {
-		name = u.Username
-	}
-	if host, err := os.Hostname(); err == nil {
-		name += "@" + host
-	}
-	return name
-}
-
-// scanning shows how far a scan is.
-type scanning struct {
-	progress *terminal.Progress
-	latest   chan dlq.Progress
-}
-
-// showScan shows a line on a terminal, until close is called.
-func showScan(cmd *cobra.Command) (tell func(dlq.Progress), done func()) {
-	latest := make(chan dlq.Progress, 1)
-	shown := dlq.Progress{}
-	p := terminal.Show(cmd.ErrOrStderr(), func() string {
-		select {
-		case shown = <-latest:
-		default:
+	o.addPace(cmd)
+	o.addEdit(cmd)
+	o.addConsent(cmd)
+	err := o.addFlags(cmd)
+	cmd.RunE = command.Body(without(environ, neverFromEnvironment...), func(cmd *cobra.Command, args []string) error {
+		plan, err := readPlan(args[0])
+		if err != nil {
+			return command.UsageError(err)
 		}
-		return fmt.Sprintf("reading: %s of %s, %s letters fit", terminal.Count(shown.Read), terminal.Count(shown.Of), terminal.Count(shown.Matched))
+		return o.withRedriver(cmd, func(r *dlq.Redriver) error { return o.apply(cmd, r, plan) })
 	})
-	return func(s dlq.Progress) {
-		select {
-		case <-latest:
-		default:
+	return cmd, err
+}
+
+// mostPlan bounds a plan that is read.
+const mostPlan = 256 << 20
+
+func readPlan(file string) (*dlq.Plan, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return nil, fmt.Errorf("reading the plan: %w", err)
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, mostPlan))
+	if err != nil {
+		return nil, fmt.Errorf("reading the plan: %w", err)
+	}
+	var plan dlq.Plan
+	if err := json.Unmarshal(text, &plan); err != nil {
+		return nil, fmt.Errorf("reading the plan in %q: %w: make it with 'duplex redrive plan -O'", file, err)
+	}
+	return &plan, nil
+}
+
+const runLong = `run makes a plan for QUEUE, shows it, asks, and applies it. With --yes it does not ask; a
+script has to give that.
+
+Exit codes: 0 done, or nothing to do; 1 records are dead again or could not be published,
+there is no such queue, or the cluster did not answer; 2 usage; 4 a guard refused it: see
+'duplex redrive apply --help'; 130 interrupted: 'duplex redrive resume' goes on.`
+
+func redriveRun(environ []string) (*cobra.Command, error) {
+	o := &jobOptions{environ: environ}
+	cmd := &cobra.Command{
+		Use: "run QUEUE", Short: "Plan, ask, apply", Long: runLong, Args: wants("QUEUE"),
+		Example: "  duplex redrive run dlq.billing.orders -G reason=exhausted --rate 50/s\n" +
+			`  duplex redrive run dlq.billing.orders --edit 'jq -c ".value |= sub(\"NaN\"; \"0\")"' --yes`,
+	}
+	o.addChoice(cmd)
+	o.addTarget(cmd)
+	o.addEdit(cmd)
+	o.addPace(cmd)
+	o.addConsent(cmd)
+	o.addWho(cmd)
+	cmd.ValidArgsFunction = completion(environ, 1, queueNames)
+	err := o.addFlags(cmd)
+	cmd.RunE = command.Body(without(environ, neverFromEnvironment...), func(cmd *cobra.Command, args []string) error {
+		return o.planAndApply(cmd, args[0], dlq.KindRedrive)
+	})
+	return cmd, err
+}
+
+// planAndApply is a whole job.
+func (o *jobOptions) planAndApply(cmd *cobra.Command, queue string, kind dlq.Kind) error {
+	if !o.consent.dryRun {
+		if err := o.cluster.Writes(fmt.Sprintf("dlq: to %s letters of %s", kind, queue)); err != nil {
+			return err
 		}
-		latest <- s
-	}, p.Close
+	}
+	if _, err := o.applyConfig(shell.NewLines(io.Discard, "")); err != nil { // before the queue is read
+		return err
+	}
+	return o.withRedriver(cmd, func(r *dlq.Redriver) error {
+		plan, err := o.plan(cmd, r, queue, kind)
+		if err != nil {
+			return err
+		}
+		return o.apply(cmd, r, plan)
+	})
 }
 
-// refuse is the error of a guard.
-func refuse(op, hint string) error {
-	return &duplex.Error{Op: op, Codes: []duplex.Code{duplex.ErrRefused}, Hint: hint}
+// apply shows a plan, asks, and applies it.
+func (o *jobOptions) apply(cmd *cobra.Command, r *dlq.Redriver, plan *dlq.Plan) error {
+	op := fmt.Sprintf("dlq: to %s %s letters of %s", plan.Kind, terminal.Count(plan.Records), plan.Queue)
+	if !o.consent.dryRun {
+		if err := o.cluster.Writes(op); err != nil {
+			return err
+		}
+	}
+	cfg, err := o.applyConfig(shell.NewLines(cmd.ErrOrStderr(), "edit: "))
+	if err != nil {
+		return err
+	}
+	if o.consent.dryRun {
+		return o.showPlan(cmd, plan)
+	}
+	if plan.Records > 0 && (!o.consent.yes || !o.json) {
+		if err := o.writePlan(cmd, cmd.ErrOrStderr(), plan); err != nil {
+			return err
+		}
+	}
+	if plan.Records > 0 && !o.consent.yes {
+		if err := confirm(cmd, op, fmt.Sprintf("To %s these %s letters?", plan.Kind, terminal.Count(plan.Records))); err != nil {
+			return err
+		}
+	}
+	show, done := showJob(cmd)
+	defer done()
+	cfg.Progress = show
+	job, err := r.Apply(cmd.Context(), plan, cfg)
+	done()
+	return o.ended(cmd, job, err)
 }
 
-// within is ctx for as long as the cluster may take to answer.
-func (o *jobOptions) within(ctx context.Context) (context.Context, context.CancelFunc) {
-	return context.WithTimeout(ctx, o.timeout)
+// ended says what became of a job.
+func (o *jobOptions) ended(cmd *cobra.Command, job *dlq.Job, err error) error {
+	if job == nil || (err != nil && job.ID == "") {
+		return err
+	}
+	if shown := o.showJobs(cmd, job); shown != nil {
+		return shown
+	}
+	switch {
+	case err != nil && !job.State.Over():
+		fmt.Fprintf(cmd.ErrOrStderr(), "job %s is not over: duplex redrive resume %s %s\n", job.ID, job.Plan.Queue, job.ID)
+		return err
+	case err != nil:
+		return err
+	case job.State == dlq.JobAborted, job.DeadAgain > 0, job.Left > 0:
+		return command.ErrFailed
+	}
+	return nil
 }
