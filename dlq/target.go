@@ -85,7 +85,7 @@ func allowed(patterns []string, topic string) bool {
 // isQueue reports whether a topic is one of those that dead letters go to, or that this
 // package keeps its own things in.
 func isQueue(topic string) bool {
-	return strings.HasPrefix(topic, deadPrefix) || strings.HasPrefix(topic, statePrefix) || topic == AuditTopic
+	return IsQueue(topic) || strings.HasPrefix(topic, statePrefix) || topic == AuditTopic
 }
 
 // byKey is where Java's default partitioner sends keys.

@@ -5,11 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
-	"github.com/twmb/franz-go/pkg/kadm"
 
 	"github.com/duplex-go/duplex"
 	"github.com/duplex-go/duplex/dlq"
@@ -17,33 +15,27 @@ import (
 	"github.com/duplex-go/duplex/internal/command"
 )
 
-// queueNames are the topics that Duplex writes dead letters to.
-func queueNames(ctx context.Context, admin *kadm.Client) (queues []string, err error) {
-	topics, err := admin.ListTopics(ctx)
-	for _, name := range topics.Names() {
-		if strings.HasPrefix(name, "dlq.") {
-			queues = append(queues, name)
-		}
-	}
-	return queues, err
-}
-
 const exitsOfJobs = `
 
 Exit codes: 0 all went well; 1 the cluster did not answer; 2 usage; 4 there is no such job,
 or it is over, or the settings are read-only; 130 interrupted.`
 
 // jobCommand is one about a job of a queue: ID may be left out where it is the one that is not
-// over, or the last one.
-func jobCommand(environ []string, use, short, long string, o *jobOptions, more func(*cobra.Command), run func(*cobra.Command, *dlq.Redriver, *dlq.Job) error) (*cobra.Command, error) {
+// over, or the last one. writes says what it does that changes something, "" if it does not.
+func jobCommand(use, short, long string, o *jobOptions, writes string, more func(*cobra.Command), run func(*cobra.Command, *dlq.Redriver, *dlq.Job) error) (*cobra.Command, error) {
 	cmd := &cobra.Command{Use: use + " QUEUE [ID]", Short: short, Long: long, Example: "  duplex redrive " + use + " dlq.billing.orders", Args: cobra.RangeArgs(1, 2)}
 	cmd.Flags().SortFlags = false
 	if more != nil {
 		more(cmd)
 	}
-	cmd.ValidArgsFunction = completion(environ, 1, queueNames)
+	cmd.ValidArgsFunction = completion(o.environ, 1, queueNames)
 	err := o.addFlags(cmd)
-	cmd.RunE = command.Body(without(environ, neverFromEnvironment...), func(cmd *cobra.Command, args []string) error {
+	cmd.RunE = command.Body(without(o.environ, neverFromEnvironment...), func(cmd *cobra.Command, args []string) error {
+		if writes != "" {
+			if err := o.cluster.Writes("redrive: " + writes + " a job of " + args[0]); err != nil {
+				return err
+			}
+		}
 		return o.withRedriver(cmd, func(r *dlq.Redriver) error {
 			j, err := findJob(cmd.Context(), r, args)
 			if err != nil {
@@ -72,17 +64,14 @@ func findJob(ctx context.Context, r *dlq.Redriver, args []string) (*dlq.Job, err
 
 func jobStatus(environ []string) (*cobra.Command, error) {
 	o := &jobOptions{environ: environ}
-	return jobCommand(environ, "status", "Show how far a job is", "status shows how far a job of QUEUE is: the one with the ID, or the last one."+exitsOfJobs, o, nil,
+	return jobCommand("status", "Show how far a job is", "status shows how far a job of QUEUE is: the one with the ID, or the last one."+exitsOfJobs, o, "", nil,
 		func(cmd *cobra.Command, _ *dlq.Redriver, j *dlq.Job) error { return o.showJobs(cmd, j) })
 }
 
 func jobPause(environ []string) (*cobra.Command, error) {
 	o := &jobOptions{environ: environ}
-	return jobCommand(environ, "pause", "Have a job hold", "pause has a job of QUEUE hold, within a second, until 'duplex redrive resume'."+exitsOfJobs, o, o.addWho,
+	return jobCommand("pause", "Have a job hold", "pause has a job of QUEUE hold, within a second, until 'duplex redrive resume'."+exitsOfJobs, o, "pausing", o.addWho,
 		func(cmd *cobra.Command, r *dlq.Redriver, j *dlq.Job) error {
-			if err := o.cluster.Writes("redrive: pausing " + j.ID); err != nil {
-				return err
-			}
 			if err := r.Pause(cmd.Context(), j.Plan.Queue, j.ID, o.who()); err != nil {
 				return err
 			}
@@ -99,10 +88,7 @@ func jobCancel(environ []string) (*cobra.Command, error) {
 		o.addWho(cmd)
 		cmd.Flags().StringVarP(&o.reason, "reason", "r", "", "why, for the audit")
 	}
-	return jobCommand(environ, "cancel", "End a job", cancelLong, o, more, func(cmd *cobra.Command, r *dlq.Redriver, j *dlq.Job) error {
-		if err := o.cluster.Writes("redrive: cancelling " + j.ID); err != nil {
-			return err
-		}
+	return jobCommand("cancel", "End a job", cancelLong, o, "cancelling", more, func(cmd *cobra.Command, r *dlq.Redriver, j *dlq.Job) error {
 		if err := r.Cancel(cmd.Context(), j.Plan.Queue, j.ID, o.who(), o.reason); err != nil {
 			return err
 		}
@@ -139,10 +125,7 @@ func jobResume(environ []string) (*cobra.Command, error) {
 		o.addWho(cmd)
 		cmd.Flags().BoolVar(&o.pace.takeover, "takeover", false, "take it from a process that works at it")
 	}
-	return jobCommand(environ, "resume", "Have a job go on", resumeLong, o, more, func(cmd *cobra.Command, r *dlq.Redriver, j *dlq.Job) error {
-		if err := o.cluster.Writes("redrive: resuming " + j.ID); err != nil {
-			return err
-		}
+	return jobCommand("resume", "Have a job go on", resumeLong, o, "resuming", more, func(cmd *cobra.Command, r *dlq.Redriver, j *dlq.Job) error {
 		cfg, err := o.applyConfig(shell.NewLines(cmd.ErrOrStderr(), "edit: "))
 		if err != nil {
 			return err

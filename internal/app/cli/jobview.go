@@ -46,13 +46,13 @@ func (o *jobOptions) writePlan(cmd *cobra.Command, to io.Writer, plan *dlq.Plan)
 				row("", fmt.Sprintf("and %d causes more", len(plan.Causes)-i))
 				break
 			}
-			row("cause", fmt.Sprintf("%s × %s  %s", terminal.Count(c.Records), c.Fingerprint, oneLine(c.Message)))
+			row("cause", fmt.Sprintf("%s × %s  %s", terminal.Count(c.Records), c.Fingerprint, oneLine(c.Message, mostWide)))
 		}
 		if rate, err := parseRate(o.pace.rate); err == nil && rate > 0 {
 			row("takes", plan.Took(rate).String()+" at "+o.pace.rate)
 		}
 		for _, s := range plan.Samples {
-			row("such as", fmt.Sprintf("%d/%d  %s", s.Partition, s.Offset, oneLine(s.ID)))
+			row("such as", fmt.Sprintf("%d/%d  %s", s.Partition, s.Offset, oneLine(s.ID, mostWide)))
 		}
 	})
 	if err != nil {
@@ -71,15 +71,6 @@ func (o *jobOptions) writePlan(cmd *cobra.Command, to io.Writer, plan *dlq.Plan)
 
 // mostShown is how many causes are listed, mostWide how long their words may be.
 const mostShown, mostWide = 10, 100
-
-// oneLine is text for one line of a terminal.
-func oneLine(text string) string {
-	text = terminal.Printable(strings.Join(strings.Fields(text), " "))
-	if runes := []rune(text); len(runes) > mostWide {
-		return string(runes[:mostWide-1]) + "…"
-	}
-	return text
-}
 
 // size is a number of bytes for people.
 func size(n int64) string {
@@ -185,22 +176,6 @@ func excerpt(b []byte) string {
 	return terminal.Printable(string(b[:min(len(b), most)]))
 }
 
-// showScan shows on a terminal how far a scan is, until done is called.
-func showScan(cmd *cobra.Command) (tell func(dlq.Progress), done func()) {
-	var mu sync.Mutex
-	var latest dlq.Progress
-	p := terminal.Show(cmd.ErrOrStderr(), func() string {
-		mu.Lock()
-		defer mu.Unlock()
-		return fmt.Sprintf("reading: %s of %s, letters: %s", terminal.Count(latest.Read), terminal.Count(latest.Of), terminal.Count(latest.Letters))
-	})
-	return func(s dlq.Progress) {
-		mu.Lock()
-		defer mu.Unlock()
-		latest = s
-	}, p.Close
-}
-
 // showJob shows on a terminal how far a job is, until done is called.
 func showJob(cmd *cobra.Command) (tell func(dlq.JobProgress), done func()) {
 	var mu sync.Mutex
@@ -285,7 +260,7 @@ func jobTable(to io.Writer, jobs []*dlq.Job) error {
 				handled, dead, pending = j.Handled, j.DeadAgain, j.Pending()
 			}
 			row(j.ID, j.Plan.Kind, j.State, j.Began.UTC().Format(time.RFC3339), j.Selected(), j.Moved, handled, dead, pending,
-				oneLine(j.Plan.By), oneLine(j.Plan.Reason))
+				oneLine(j.Plan.By, mostWide), oneLine(j.Plan.Reason, mostWide))
 		}
 	})
 }

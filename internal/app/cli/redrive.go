@@ -115,7 +115,7 @@ func (o *jobOptions) plan(cmd *cobra.Command, r *dlq.Redriver, queue string, kin
 			return nil, err
 		}
 	}
-	tell, done := showScan(cmd)
+	tell, done := progress(cmd.ErrOrStderr())
 	defer done()
 	cfg.Progress = tell
 	return r.Plan(cmd.Context(), queue, cfg)
@@ -155,6 +155,11 @@ func redriveApply(environ []string) (*cobra.Command, error) {
 	o.addConsent(cmd)
 	err := o.addFlags(cmd)
 	cmd.RunE = command.Body(without(environ, neverFromEnvironment...), func(cmd *cobra.Command, args []string) error {
+		if !o.consent.dryRun {
+			if err := o.cluster.Writes("redrive: applying the plan in " + args[0]); err != nil {
+				return err
+			}
+		}
 		plan, err := readPlan(args[0])
 		if err != nil {
 			return command.UsageError(err)
@@ -234,11 +239,6 @@ func (o *jobOptions) planAndApply(cmd *cobra.Command, queue string, kind dlq.Kin
 // apply shows a plan, asks, and applies it.
 func (o *jobOptions) apply(cmd *cobra.Command, r *dlq.Redriver, plan *dlq.Plan) error {
 	op := fmt.Sprintf("dlq: to %s %s letters of %s", plan.Kind, terminal.Count(plan.Records), plan.Queue)
-	if !o.consent.dryRun {
-		if err := o.cluster.Writes(op); err != nil {
-			return err
-		}
-	}
 	cfg, err := o.applyConfig(shell.NewLines(cmd.ErrOrStderr(), "edit: "))
 	if err != nil {
 		return err
