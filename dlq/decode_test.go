@@ -64,6 +64,7 @@ func TestLinesRoundTrip(t *testing.T) {
 	require.NoError(t, err)
 	text = bytes.TrimPrefix(text, []byte("before"))
 	require.Equal(t, 1, bytes.Count(text, []byte("\n")))
+	require.Contains(t, string(text), `"error_message":"<m> & \"m\"\n"`, "this is no web page")
 	again, err := ParseLine(text)
 	require.NoError(t, err)
 	require.Equal(t, l, again)
@@ -151,6 +152,21 @@ func TestDialectIsThatOfTheLastWriter(t *testing.T) {
 	}
 }
 
+// A dead letter that died again says where it was read first, and what its last error was.
+func TestFirstOriginAndLastError(t *testing.T) {
+	t.Parallel()
+	r := &kgo.Record{}
+	for _, n := range []string{"1", "2"} {
+		for _, name := range []string{"original-topic", "exception-message"} {
+			r.Headers = append(r.Headers, kgo.RecordHeader{Key: "kafka_dlt-" + name, Value: []byte(n)})
+		}
+	}
+	var l Letter
+	newDecoder().decode(&l, r)
+	require.Equal(t, "1", l.Origin.Topic)
+	require.Equal(t, "2", l.ErrorMessage)
+}
+
 func TestFingerprintOfOthers(t *testing.T) {
 	t.Parallel()
 	letter := func(message, stack string) string {
@@ -170,6 +186,39 @@ func TestFingerprintOfOthers(t *testing.T) {
 	require.Equal(t, "com.acme.Desk.book", javaFrame([]byte(stack)))
 	require.Equal(t, "java.base/java.lang.Thread.run", javaFrame([]byte("\tat java.base/java.lang.Thread.run(Thread.java:833)")))
 	require.Empty(t, javaFrame([]byte("no frame")))
+}
+
+func TestNumbersOfOthers(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		in   coding
+		raw  string
+		want int64
+		ok   bool
+	}{
+		{inText, "42", 42, true},
+		{inText, "-1", -1, true},
+		{inText, "4x", 0, false},
+		{inText, "", 0, false},
+		{inText, strings.Repeat("1", 30), 0, false},
+		{inBinary, "\x00\x00\x00\x2a", 42, true},
+		{inBinary, "\xff\xff\xff\xff", -1, true},
+		{inBinary, "\x7f\xff\xff\xff\xff\xff\xff\xff", 9223372036854775807, true},
+		{inBinary, "\x03", 3, true},
+		{inBinary, "12345", 12345, true},
+		{inBinary, "\x00\x01", 0, false},
+		{inBigInt, "\x2a", 42, true},
+		{inBigInt, "\xff", -1, true},
+		{inBigInt, "\x00\xff", 255, true},
+		{inBigInt, "\x01\x8b\xcf\xe5\x68\x00", 1_700_000_000_000, true},
+		{inBigInt, "\x00\x00\x00\x00\x00\x00\x00\x00\x01", 0, false},
+	} {
+		n, ok := test.in.parse([]byte(test.raw))
+		require.Equal(t, test.ok, ok, "%v %q", test.in, test.raw)
+		if ok {
+			require.Equal(t, test.want, n, "%v %q", test.in, test.raw)
+		}
+	}
 }
 
 func FuzzDecode(f *testing.F) {

@@ -181,6 +181,7 @@ func TestScanOfTheLast(t *testing.T) {
 		scanned, err := inspector(t, b).Scan(soon(t), queue, dlq.ScanConfig{Last: last}, func(*dlq.Letter) error { return nil })
 		require.NoError(t, err)
 		require.Equal(t, want, scanned.Total().Read, "last %d", last)
+		require.Zero(t, scanned.Total().Expired)
 		require.EqualValues(t, 50, scanned.Partitions[1].Next)
 	}
 }

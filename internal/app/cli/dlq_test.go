@@ -252,3 +252,25 @@ func TestTailFollows(t *testing.T) {
 	p.Signal(command.ErrInterrupted)
 	require.Equal(t, command.Interrupted, p.Wait())
 }
+
+// A queue that is made again has other letters at the same offsets.
+func TestTailEndsWithItsQueue(t *testing.T) {
+	t.Parallel()
+	for why, again := range map[string]bool{"unknown-topic": false, "deleted and made again": true} {
+		t.Run(why, func(t *testing.T) {
+			t.Parallel()
+			b := inbox(t)
+			p := start(t, nil, to(b, "dlq", "tail", queue, "-n", "1")...)
+			require.Eventually(t, func() bool { return strings.Count(p.Stdout.String(), "\n") == 1 }, soon, 10*time.Millisecond)
+			admin := kadm.NewClient(kafkaClient(t, b))
+			_, err := admin.DeleteTopic(t.Context(), queue)
+			require.NoError(t, err)
+			if again {
+				_, err = admin.CreateTopic(t.Context(), 1, 1, nil, queue)
+				require.NoError(t, err)
+			}
+			require.Equal(t, command.Failed, p.Wait())
+			require.Contains(t, p.Stderr.String(), why)
+		})
+	}
+}
