@@ -106,6 +106,8 @@ func runners() map[kind]func(context.Context, spec) (result, error) {
 		failed:             runFailing,
 		hops:               runFailing,
 		waiting:            runWaiting,
+		groupLetters:       runGroupLetters,
+		redriveLetters:     runRedrive,
 		calls:              runCalls,
 		inFlight:           runInFlight,
 		takeover:           runTakeover,

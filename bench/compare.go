@@ -109,6 +109,8 @@ func (b *bench) prepare(ctx context.Context, w workload) (prepared, error) {
 		return b.prepareFailing(ctx, w)
 	case w.aboutCalls():
 		return b.prepareCalls(w), nil
+	case w.aboutLetters():
+		return b.prepareLetters(ctx, w)
 	case w.reads():
 		return b.prepareConsume(ctx, w)
 	}

@@ -1,6 +1,6 @@
 // Command bench measures Duplex beside raw franz-go on one broker, in one run.
 //
-//	go -C bench run . [produce|consume|all|memory|footprint|takeover|failures|waiting|calls] [-brokers host:port] [-rounds 5] [-json]
+//	go -C bench run . [produce|consume|all|memory|footprint|takeover|failures|waiting|calls|letters] [-brokers host:port] [-rounds 5] [-json]
 //
 // README.md has the method. Each arm of each round is a process of its own: this
 // program starts itself again with the word child and a spec on standard input.
@@ -70,10 +70,12 @@ func run(ctx context.Context, args []string, in io.Reader, out, talk io.Writer) 
 		return compareFailures(ctx, o, out, talk)
 	case "calls":
 		return compareCalls(ctx, o, out, talk)
+	case "letters":
+		return compareLetters(ctx, o, out, talk)
 	case "waiting":
 		return measureWaiting(ctx, o, out, talk)
 	default:
-		return fmt.Errorf("unknown command %q: want produce, consume, all, memory, footprint, takeover, failures, waiting or calls", command)
+		return fmt.Errorf("unknown command %q: want produce, consume, all, memory, footprint, takeover, failures, waiting, calls or letters", command)
 	}
 }
 

@@ -20,6 +20,8 @@ func (w workload) targets() []target {
 	switch {
 	case w.failsSome():
 		return w.failureTargets()
+	case w.aboutLetters():
+		return w.letterTargets()
 	case w.Kind != keyed:
 		return nil
 	case w.Work == time.Millisecond && w.Flight == 1000:

@@ -107,6 +107,8 @@ func (w workload) arms() []arm {
 		return w.failureArms()
 	case w.aboutCalls():
 		return w.callArms()
+	case w.aboutLetters():
+		return w.letterArms()
 	case w.Kind != keyed:
 		return []arm{armKgo, armDuplex, armControl}
 	case w.Work == 0:

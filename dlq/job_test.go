@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -465,4 +466,105 @@ func TestTheAuditTellsAll(t *testing.T) {
 	require.True(t, slices.ContainsFunc(events, func(e string) bool { return strings.HasPrefix(e, "moved") }))
 	require.Equal(t, "began 0 map[]", events[0])
 	require.Equal(t, "done 6 map[]", events[len(events)-1])
+}
+
+// TestCopiesAreClosedWithTheirFirst: a crash may leave two copies of a letter, and one of
+// them is redriven.
+func TestCopiesAreClosedWithTheirFirst(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t)
+	d.fill(0, 30)
+	d.fill(21, 30)
+	plan := d.forced()
+	require.Equal(t, int64(30), plan.Records)
+	_, err := d.redriver.Apply(t.Context(), plan, dlq.ApplyConfig{})
+	require.NoError(t, err)
+	d.requireOnceInOrder(30)
+	require.Equal(t, map[dlq.State]int{dlq.StateRedriven: 30, dlq.StateDuplicate: 9}, d.states())
+	queues, err := inspector(t, d.b).Queues(t.Context())
+	require.NoError(t, err)
+	require.Zero(t, queues[0].Open)
+	// The first copies expire before the second ones: those are not open then.
+	_, err = kadm.NewClient(d.client).DeleteRecords(t.Context(), kadm.Offsets{queue: {0: {Topic: queue, At: 10}, 1: {Topic: queue, Partition: 1, At: 10}, 2: {Topic: queue, Partition: 2, At: 10}}})
+	require.NoError(t, err)
+	require.Equal(t, map[dlq.State]int{dlq.StateDuplicate: 9}, d.states())
+	require.Zero(t, d.forced().Records)
+}
+
+// TestPointersComeBackWithTheirValues: what was too large for the queue is at its origin, if
+// it is still there.
+func TestPointersComeBackWithTheirValues(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t)
+	for p := range int32(2) {
+		r := &kgo.Record{Topic: "orders", Partition: p, Key: []byte("k"), Value: []byte("large"), Headers: []kgo.RecordHeader{{Key: "tenant", Value: []byte("acme")}}}
+		require.NoError(t, d.client.ProduceSync(t.Context(), r).FirstErr())
+		pointer := letter(queue, p, 0)
+		pointer.Value = nil
+		pointer.Headers = slices.DeleteFunc(pointer.Headers, func(h kgo.RecordHeader) bool { return h.Key == dlq.HeaderReason })
+		pointer.Headers = append(pointer.Headers, kgo.RecordHeader{Key: dlq.HeaderReason, Value: []byte("too-large")})
+		require.NoError(t, d.client.ProduceSync(t.Context(), pointer).FirstErr())
+	}
+	_, err := kadm.NewClient(d.client).DeleteRecords(t.Context(), kadm.Offsets{"orders": {1: {Topic: "orders", Partition: 1, At: 1}}})
+	require.NoError(t, err)
+	plan := d.forced()
+	require.Equal(t, int64(1), plan.Records)
+	require.Equal(t, map[dlq.Blocked]int64{dlq.BlockedGone: 1}, plan.Blocked)
+	job, err := d.redriver.Apply(t.Context(), plan, dlq.ApplyConfig{})
+	require.NoError(t, err)
+	require.Equal(t, int64(1), job.Moved)
+	back := d.committed(back)
+	require.Len(t, back, 1)
+	tenant, _ := duplex.Header(back[0], "tenant")
+	require.Equal(t, []string{"large", "acme"}, []string{string(back[0].Value), tenant})
+}
+
+// TestPointersThatAreGoneMeanwhileStayOpen.
+func TestPointersThatAreGoneMeanwhileStayOpen(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t)
+	d.fill(0, 6)
+	r := &kgo.Record{Topic: "orders", Partition: 0, Value: []byte("large")}
+	require.NoError(t, d.client.ProduceSync(t.Context(), r).FirstErr())
+	pointer := letter(queue, 0, 0)
+	pointer.Value = nil
+	for i := range pointer.Headers {
+		switch pointer.Headers[i].Key {
+		case dlq.HeaderReason:
+			pointer.Headers[i].Value = []byte("too-large")
+		case dlq.HeaderID:
+			pointer.Headers[i].Value = []byte("orders/0/0@boards#large1")
+		}
+	}
+	require.NoError(t, d.client.ProduceSync(t.Context(), pointer).FirstErr())
+	plan := d.forced()
+	require.Equal(t, int64(7), plan.Records)
+	_, err := kadm.NewClient(d.client).DeleteRecords(t.Context(), kadm.Offsets{"orders": {0: {Topic: "orders", At: 1}}})
+	require.NoError(t, err)
+	job, err := d.redriver.Apply(t.Context(), plan, dlq.ApplyConfig{})
+	require.NoError(t, err)
+	require.Equal(t, []int64{6, 1}, []int64{job.Moved, job.Left})
+	require.Equal(t, map[dlq.State]int{dlq.StateRedriven: 6, dlq.StateOpen: 1}, d.states())
+}
+
+// TestRecordsThatAreTooLargeStayOpen, and hold up nothing.
+func TestRecordsThatAreTooLargeStayOpen(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t)
+	d.fill(0, 30)
+	large := letter(queue, 1, 100)
+	large.Value = make([]byte, 200<<10)
+	random := rand.New(rand.NewPCG(1, 2))
+	for i := range large.Value {
+		large.Value[i] = byte(random.Uint32())
+	}
+	require.NoError(t, d.client.ProduceSync(t.Context(), large).FirstErr())
+	d.fill(30, 60)
+	_, err := kadm.NewClient(d.client).AlterTopicConfigs(t.Context(), []kadm.AlterConfig{{Op: kadm.SetConfig, Name: "max.message.bytes", Value: new("20000")}}, back)
+	require.NoError(t, err)
+	job, err := d.redriver.Apply(t.Context(), d.forced(), dlq.ApplyConfig{})
+	require.NoError(t, err)
+	require.Equal(t, []int64{60, 1}, []int64{job.Moved, job.Left})
+	d.requireOnceInOrder(60)
+	require.Equal(t, map[dlq.State]int{dlq.StateRedriven: 60, dlq.StateOpen: 1}, d.states())
 }

@@ -18,9 +18,11 @@ type pace struct {
 }
 
 const (
-	// mostAtOnce bounds the records of a transaction, glance is how long a job waits until it
-	// looks again.
-	mostAtOnce, glance = 1000, 200 * time.Millisecond
+	// mostAtOnce and mostBytes bound a transaction, so that it takes less than half a second:
+	// readers wait behind it.
+	mostAtOnce, mostBytes = 4000, 8 << 20
+	// glance is how long a job waits until it looks again.
+	glance = 200 * time.Millisecond
 	// grain is how much time's worth of records go together, where they are held back: each
 	// transaction costs something.
 	grain = 100 * time.Millisecond

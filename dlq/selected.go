@@ -77,10 +77,10 @@ func (s *selectedReader) expire(partition int32, start int64) {
 	s.next[partition] = start
 }
 
-// take gives at most n letters of the selection, waiting for the first of them until ctx
-// ends. What it passed over is in next.
+// take gives at most n letters of the selection, and not many more than mostBytes, waiting
+// for the first of them until ctx ends. What it passed over is in next.
 func (s *selectedReader) take(ctx context.Context, n int64) (letters []*Letter, err error) {
-	for int64(len(letters)) < n && !s.done() {
+	for bytes := 0; int64(len(letters)) < n && bytes < mostBytes && !s.done(); {
 		if len(s.polled) == 0 {
 			if err := s.poll(ctx, len(letters) == 0); err != nil || len(s.polled) == 0 {
 				return letters, err
@@ -95,7 +95,7 @@ func (s *selectedReader) take(ctx context.Context, n int64) (letters []*Letter, 
 		if !r.Attrs.IsControl() && s.job.selected[r.Partition].Has(r.Offset) {
 			l := new(Letter)
 			s.decoder.decode(l, r)
-			letters = append(letters, l)
+			letters, bytes = append(letters, l), bytes+l.Size
 		}
 	}
 	return letters, nil

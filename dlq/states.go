@@ -163,8 +163,8 @@ func (s *states) applySelection(key string, value []byte) error {
 // of is the state of a letter: as the last job says that has it in its selection.
 func (s *states) of(l *Letter) State {
 	for _, j := range slices.Backward(s.jobs) {
-		if j.copies[l.Partition].Has(l.Offset) && (j.State.Over() || j.reached(l.Partition, l.Offset)) {
-			return StateDuplicate
+		if j.State == JobDone && j.copies[l.Partition].Has(l.Offset) {
+			return s.copied(j, l)
 		}
 		if !j.selected[l.Partition].Has(l.Offset) || j.left[l.Partition].Has(l.Offset) {
 			continue
@@ -181,6 +181,14 @@ func (s *states) of(l *Letter) State {
 		}
 	}
 	return s.after(l)
+}
+
+// copied is the state of a second copy of a letter that a job had.
+func (s *states) copied(j *Job, l *Letter) State {
+	if j.Plan.Kind == KindRestore {
+		return s.after(l)
+	}
+	return StateDuplicate
 }
 
 // after is the state of a letter that no job has: it may be a copy of one that came back,
@@ -220,13 +228,15 @@ func (s *states) shut(partition int32) (set offsets.Set) {
 		selected := j.selected[partition].Without(j.left[partition])
 		switch {
 		case j.Plan.Kind == KindRestore:
-			set = set.Without(selected)
+			set = set.Without(selected).Without(j.copies[partition])
 			continue
 		case j.Plan.Kind == KindRedrive && j.State.Over():
 			selected = selected.Within(0, j.checkpoint[partition])
 		}
 		set.Join(selected)
-		set.Join(j.copies[partition].Within(0, j.checkpoint[partition]))
+		if j.State == JobDone {
+			set.Join(j.copies[partition])
+		}
 	}
 	return set
 }

@@ -2,7 +2,6 @@ package dlq
 
 import (
 	"cmp"
-	"encoding/base64"
 	"fmt"
 	"path"
 	"strconv"
@@ -120,37 +119,69 @@ func (t Target) redriven(l *Letter, job string, edited bool) *kgo.Record {
 	if _, isCall := duplex.Header(r, "rpc-v"); isCall { // nobody waits for an answer any more
 		duplex.SetHeader(r, "rpc-kind", "oneway")
 	}
-	add := func(name, value string) {
-		r.Headers = append(r.Headers, kgo.RecordHeader{Key: name, Value: []byte(value)})
-	}
-	id := l.ID
+	w := journeyWriter{record: r, from: l}
 	if edited {
-		id = editedID(l.ID, job)
+		w.text(HeaderID, editedID(l.ID, job))
+	} else {
+		w.keep(HeaderID, func() string { return l.ID })
 	}
-	add(HeaderID, id)
 	if t.outcomes() {
-		origin := l.Origin.Timestamp
-		if origin.IsZero() {
-			origin = l.Time
-		}
-		add(HeaderOriginTopic, cmp.Or(l.Origin.Topic, l.Handler))
-		if l.Origin.TopicID != [16]byte{} {
-			add(HeaderOriginTopicID, base64.RawURLEncoding.EncodeToString(l.Origin.TopicID[:]))
-		}
-		add(HeaderOriginPartition, strconv.Itoa(int(l.Origin.Partition)))
-		add(HeaderOriginOffset, strconv.FormatInt(l.Origin.Offset, 10))
-		add(HeaderOriginTimestamp, milli(origin))
-		add(HeaderAttempt, "0")
-		if !l.FirstFailed.IsZero() {
-			add(HeaderFirstFailedAt, milli(l.FirstFailed))
-		}
+		w.origin()
 	}
-	add(HeaderGeneration, strconv.Itoa(l.Generation+1))
-	add(HeaderRedriveID, job)
+	w.text(HeaderGeneration, strconv.Itoa(l.Generation+1))
+	w.text(HeaderRedriveID, job)
 	if edited {
-		add(HeaderEditOf, l.ID)
+		w.text(HeaderEditOf, l.ID)
 	}
 	return r
+}
+
+// journeyWriter writes the headers of a letter's next journey.
+type journeyWriter struct {
+	record *kgo.Record
+	from   *Letter
+}
+
+func (w *journeyWriter) text(name, value string) {
+	w.record.Headers = append(w.record.Headers, kgo.RecordHeader{Key: name, Value: []byte(value)})
+}
+
+// keep writes a header as the letter has it, if that is as we write it; else what the
+// function says.
+func (w *journeyWriter) keep(name string, instead func() string) {
+	if w.from.Dialect == DialectDuplex && w.from.Trouble == "" {
+		for _, h := range w.from.Record.Headers {
+			if h.Key == name {
+				w.record.Headers = append(w.record.Headers, h)
+				return
+			}
+		}
+	}
+	if value := instead(); value != "" {
+		w.text(name, value)
+	}
+}
+
+// origin says where the record was read first.
+func (w *journeyWriter) origin() {
+	l := w.from
+	w.keep(HeaderOriginTopic, func() string { return cmp.Or(l.Origin.Topic, l.Handler) })
+	w.keep(HeaderOriginTopicID, func() string { return topicIDText(l.Origin.TopicID) })
+	w.keep(HeaderOriginPartition, func() string { return strconv.Itoa(int(l.Origin.Partition)) })
+	w.keep(HeaderOriginOffset, func() string { return strconv.FormatInt(l.Origin.Offset, 10) })
+	w.keep(HeaderOriginTimestamp, func() string {
+		if l.Origin.Timestamp.IsZero() {
+			return milli(l.Time)
+		}
+		return milli(l.Origin.Timestamp)
+	})
+	w.text(HeaderAttempt, "0")
+	w.keep(HeaderFirstFailedAt, func() string {
+		if l.FirstFailed.IsZero() {
+			return ""
+		}
+		return milli(l.FirstFailed)
+	})
 }
 
 func milli(t time.Time) string { return strconv.FormatInt(max(t.UnixMilli(), 0), 10) }
