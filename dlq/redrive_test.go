@@ -38,11 +38,18 @@ const deskPartitions = 3
 
 func newDesk(t testing.TB) *desk {
 	t.Helper()
-	b, err := broker.Start(broker.Config{Topics: []broker.Topic{
-		{Name: "orders", Partitions: deskPartitions}, {Name: queue, Partitions: deskPartitions}, {Name: back, Partitions: deskPartitions},
-	}})
+	b, err := broker.Start(broker.Config{})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, b.Close()) })
+	return deskOn(t, b)
+}
+
+// deskOn is a desk on a broker.
+func deskOn(t testing.TB, b *broker.Broker) *desk {
+	t.Helper()
+	for _, name := range []string{"orders", queue, back} {
+		require.NoError(t, b.CreateTopic(broker.Topic{Name: name, Partitions: deskPartitions}))
+	}
 	d := &desk{t: t, b: b, client: client(t, b)}
 	d.redriver = d.newRedriver()
 	return d
