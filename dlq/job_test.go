@@ -519,7 +519,8 @@ func TestPointersComeBackWithTheirValues(t *testing.T) {
 	require.Equal(t, []string{"large", "acme"}, []string{string(back[0].Value), tenant})
 }
 
-// TestPointersThatAreGoneMeanwhileStayOpen.
+// TestPointersThatAreGoneMeanwhileStayOpen looks at those that were there when the plan was
+// made.
 func TestPointersThatAreGoneMeanwhileStayOpen(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t)

@@ -221,7 +221,7 @@ func FuzzStates(f *testing.F) {
 	f.Add("selection/j1/selected/0/0", []byte{1, 1, 1})
 	f.Add("control/j1", []byte(`{"v":1,"want":"pause"}`))
 	f.Add("outcome/x/1", []byte(`{"v":1,"outcome":"handled"}`))
-	f.Fuzz(func(t *testing.T, key string, value []byte) {
+	f.Fuzz(func(_ *testing.T, key string, value []byte) {
 		s := newStates(worldQueue, "")
 		_ = s.apply(&kgo.Record{Key: []byte("job/j1"), Value: []byte(`{"v":1,"seq":1,"plan":{"queue":"dlq.boards.orders"}}`)})
 		_ = s.apply(&kgo.Record{Key: []byte(key), Value: value})

@@ -122,9 +122,12 @@ func TestVirtualPausedJobsLive(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, dlq.JobPaused, paused.State)
 		time.Sleep(time.Hour)
-		still, err := other.Job(t.Context(), queue, id)
-		require.NoError(t, err)
-		require.Equal(t, []any{dlq.JobPaused, paused.Moved}, []any{still.State, still.Moved})
+		for range 20 {
+			time.Sleep(7 * time.Second)
+			still, err := other.Job(t.Context(), queue, id)
+			require.NoError(t, err)
+			require.Equal(t, []any{dlq.JobPaused, paused.Moved}, []any{still.State, still.Moved})
+		}
 		require.NoError(t, other.Continue(t.Context(), queue, id, "ada", 0))
 		require.NoError(t, <-ended)
 		d.requireOnceInOrder(60)
