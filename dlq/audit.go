@@ -12,11 +12,11 @@ import (
 	"github.com/duplex-go/duplex"
 )
 
-// Audit is an entry of the audit topic: what was done with dead letters. It is written with
-// what it speaks of, in one transaction, as JSON.
+// Audit is an entry of the audit topic: what was done with dead letters. It is written as
+// JSON with what it speaks of, in one transaction; one about a trim, which has no job, before.
 type Audit struct {
 	At     time.Time `json:"at"`
-	Event  string    `json:"event"` // began, moved, paused, continued, taken over, interrupted, done, cancelled or aborted
+	Event  string    `json:"event"` // began, moved, paused, continued, taken over, interrupted, done, cancelled, aborted, or trimming
 	Queue  string    `json:"queue"`
 	Job    string    `json:"job"`
 	Kind   Kind      `json:"kind"`

@@ -29,6 +29,10 @@ func RedriveTopic(group, topic string) string { return "redrive." + doubled(grou
 // group: jobs, and what became of redriven records. It is made with the first job.
 func StateTopic(group string) string { return statePrefix + doubled(group) }
 
+// StateTopicOf is the name of the state topic that speaks of a queue: that of its group, or
+// of its own name where it is none of Duplex's.
+func StateTopicOf(queue string) string { return StateTopic(ownerOf(queue)) }
+
 // AuditTopic is the name of the topic that says who did what with dead letters, when and
 // why.
 const AuditTopic = "dlq-audit"

@@ -37,7 +37,7 @@ type inspecting struct {
 func dlqCommand(environ []string) (*cobra.Command, error) {
 	root := command.Group(&cobra.Command{Use: "dlq", Short: "Read dead letters, and close them: queues, causes, single letters"})
 	var errs []error
-	for _, of := range []func(environ []string) (*cobra.Command, error){dlqLsCommand, dlqGroupsCommand, dlqShowCommand, dlqTailCommand, dlqExportCommand, discardCommand, restoreCommand} {
+	for _, of := range []func(environ []string) (*cobra.Command, error){dlqLsCommand, dlqGroupsCommand, dlqShowCommand, dlqTailCommand, dlqExportCommand, discardCommand, restoreCommand, trimCommand, dlqDoctorCommand} {
 		cmd, err := of(environ)
 		root.AddCommand(cmd)
 		errs = append(errs, err)

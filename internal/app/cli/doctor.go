@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -100,12 +101,15 @@ func (d *checkup) run(cmd *cobra.Command) error {
 	if err := d.look(cmd.Context()); err != nil {
 		return err
 	}
-	failed := false
-	for _, f := range d.findings {
-		failed = failed || f.State == stateProblem
-	}
+	return d.conclude(stateProblem)
+}
+
+// conclude prints what was found, for programs, and fails if there is a finding in one of the
+// states.
+func (d *checkup) conclude(failing ...string) error {
+	failed := slices.ContainsFunc(d.findings, func(f finding) bool { return slices.Contains(failing, f.State) })
 	if d.json {
-		err := printJSON(cmd.OutOrStdout(), struct {
+		err := printJSON(d.cmd.OutOrStdout(), struct {
 			OK       bool      `json:"ok"`
 			Findings []finding `json:"findings"`
 		}{!failed, d.findings})

@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -188,40 +187,64 @@ func (d *checkup) lookAtDeadLetters(ctx context.Context) {
 	if len(queues) == 0 {
 		return
 	}
-	configs, err := d.admin.DescribeTopicConfigs(ctx, queues...)
+	all, err := d.queueFindings(ctx, queues...)
 	if err != nil {
 		d.warn("dead letters", "grant DESCRIBE_CONFIGS on them", "%d topics, and how long they keep is not known", len(queues))
 		return
 	}
-	slices.SortFunc(configs, func(a, b kadm.ResourceConfig) int { return cmp.Compare(a.Name, b.Name) })
-	before := len(d.findings)
-	for _, c := range configs {
-		d.lookAtQueue(c)
+	for _, f := range all {
+		f.Check = "dead letters"
+		d.say(f)
 	}
-	if len(d.findings) == before {
+	if len(all) == 0 {
 		d.ok("dead letters", "%d topics, kept for a week or more", len(queues))
 	}
 }
 
-func (d *checkup) lookAtQueue(c kadm.ResourceConfig) {
-	const check = "dead letters"
+// queueSettings are what is wrong with the settings of a queue.
+func (d *checkup) queueSettings(c, source kadm.ResourceConfig) (all []finding) {
 	if c.Err != nil {
-		d.warn(check, "grant DESCRIBE_CONFIGS on it", "%s: how long it keeps is not known", c.Name)
-		return
+		return []finding{{"rights", stateWarning, c.Name + ": how long it keeps is not known", "grant DESCRIBE_CONFIGS on it"}}
 	}
 	if strings.Contains(setting(c, "cleanup.policy"), "compact") {
-		d.wrong(check, "set cleanup.policy=delete", "%s is compacted: of the letters of one key only the last is kept, and those without a key are refused", c.Name)
+		text := c.Name + " is compacted: of the letters of one key only the last is kept, and those without a key are refused"
+		all = append(all, finding{"cleanup", stateProblem, text, "set cleanup.policy=delete"})
 	}
-	if ms := number(setting(c, "retention.ms")); ms >= 0 && ms < leastRetention.Milliseconds() && strings.Contains(setting(c, "cleanup.policy"), "delete") {
-		d.warn(check, "raise retention.ms", "%s keeps letters for %s", c.Name, time.Duration(ms)*time.Millisecond)
+	switch kept, ofSource := keeps(c), keeps(source); {
+	case kept < 0:
+	case kept < leastRetention:
+		all = append(all, finding{"retention", stateWarning, fmt.Sprintf("%s keeps letters for %s", c.Name, kept), "raise retention.ms"})
+	case kept < ofSource:
+		text := fmt.Sprintf("%s keeps letters for %s, and %s what they were for %s", c.Name, kept, source.Name, ofSource)
+		all = append(all, finding{"retention", stateWarning, text, fmt.Sprintf("set retention.ms=%d", ofSource.Milliseconds())})
 	}
-	queue := d.metadata.Topics[c.Name]
+	return all
+}
+
+// keeps is how long a topic keeps records, negative if its settings are not known or it
+// deletes none for their age.
+func keeps(c kadm.ResourceConfig) time.Duration {
+	text := setting(c, "retention.ms")
+	ms := number(text)
+	const forEver = int64(250 * 365 * 24 * time.Hour / time.Millisecond)
+	if c.Err != nil || text == "" || !strings.Contains(setting(c, "cleanup.policy"), "delete") || ms < 0 || ms > forEver {
+		return -1
+	}
+	return time.Duration(ms) * time.Millisecond
+}
+
+// queuePartitions are what is wrong with the partitions of a queue.
+func (d *checkup) queuePartitions(name string, source kadm.TopicDetail) (all []finding) {
+	queue := d.metadata.Topics[name]
 	if queue.Partitions.NumReplicas() == 1 && len(d.metadata.Brokers) > 1 {
-		d.warn(check, "raise its number of replicas", "%s has one replica of %d brokers: what that one loses is lost", c.Name, len(d.metadata.Brokers))
+		text := fmt.Sprintf("%s has one replica of %d brokers: what that one loses is lost", name, len(d.metadata.Brokers))
+		all = append(all, finding{"replicas", stateWarning, text, "raise its number of replicas"})
 	}
-	if source, ok := d.sourceOf(c.Name); ok && len(queue.Partitions) < len(source.Partitions) {
-		d.warn(check, "give it as many: programs with a dlq.Policy do, when they start", "%s has %d partitions, %s has %d", c.Name, len(queue.Partitions), source.Topic, len(source.Partitions))
+	if len(queue.Partitions) < len(source.Partitions) {
+		text := fmt.Sprintf("%s has %d partitions, %s has %d", name, len(queue.Partitions), source.Topic, len(source.Partitions))
+		all = append(all, finding{"partitions", stateWarning, text, "give it as many: programs with a dlq.Policy do, when they start"})
 	}
+	return all
 }
 
 // sourceOf is the topic that a queue is for: the longest name at its end that there is.

@@ -141,10 +141,9 @@ func (n *night) enter(t *testing.T, line string) string {
 // wordsOf are those of a line as a shell has them, where quotes are single ones.
 func wordsOf(line string) (words []string) {
 	for i, part := range strings.Split(line, "'") {
-		switch {
-		case i%2 == 1:
+		if i%2 == 1 {
 			words = append(words, part)
-		default:
+		} else {
 			words = append(words, strings.Fields(part)...)
 		}
 	}

@@ -41,7 +41,7 @@ func TestReadOnlyRefusesEveryCommandThatWrites(t *testing.T) {
 		"rpc ls": true, "rpc info": true,
 		"group ls": true, "group describe": true, "group lag": true,
 		"topics check": true,
-		"dlq ls":       true, "dlq groups": true, "dlq show": true, "dlq tail": true, "dlq export": true,
+		"dlq ls":       true, "dlq groups": true, "dlq show": true, "dlq tail": true, "dlq export": true, "dlq doctor": true,
 		"redrive plan": true, "redrive status": true, "redrive history": true,
 		"check lag": true, "check dlq": true,
 		"doctor": true,
@@ -49,7 +49,7 @@ func TestReadOnlyRefusesEveryCommandThatWrites(t *testing.T) {
 	writes := map[string]string{
 		"demo": "", "compare": "", "pub": "orders", "sub": "orders -g audit", "call": "fares Quote", "serve": "fares --exec cat",
 		"group seek": "billing --topic orders --to end", "topics ensure": "orders",
-		"dlq discard": "dlq.a.b --reason x", "dlq restore": "dlq.a.b", "redrive run": "dlq.a.b", "redrive apply": "plan.json",
+		"dlq discard": "dlq.a.b --reason x", "dlq restore": "dlq.a.b", "dlq trim": "dlq.a.b", "redrive run": "dlq.a.b", "redrive apply": "plan.json",
 		"redrive pause": "dlq.a.b", "redrive resume": "dlq.a.b", "redrive cancel": "dlq.a.b",
 	}
 	for name, cmd := range commandsOf(root) {
