@@ -46,7 +46,7 @@ func (r *Redriver) readSelected(ctx context.Context, j *Job) (*selectedReader, e
 	s.client, err = kafka.NewClient(r.cfg.Cluster, r.log,
 		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{s.queue: from}),
 		kgo.ConsumeResetOffset(kgo.NoResetOffset()), kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.KeepControlRecords(),
-		kgo.FetchMaxBytes(16<<20), kgo.FetchMaxPartitionBytes(4<<20), kgo.FetchMaxWait(glance))
+		kgo.FetchMaxBytes(2*scanFetch), kgo.FetchMaxPartitionBytes(scanFetchPartition), kgo.FetchMaxWait(glance))
 	return s, err
 }
 

@@ -43,7 +43,7 @@ func (o *jobOptions) writePlan(cmd *cobra.Command, to io.Writer, plan *dlq.Plan)
 		}
 		for i, c := range plan.Causes {
 			if i == mostShown {
-				row("", fmt.Sprintf("and %d causes more", len(plan.Causes)-i))
+				row("", "and others")
 				break
 			}
 			row("cause", fmt.Sprintf("%s × %s  %s", terminal.Count(c.Records), c.Fingerprint, oneLine(c.Message, mostWide)))
