@@ -63,8 +63,14 @@ func (d *desk) newRedriver() *dlq.Redriver {
 	return r
 }
 
-// run has a consumer of the group handle what comes back.
+// run has a consumer of the group handle what comes back, until the end of the test.
 func (d *desk) run() {
+	d.t.Helper()
+	d.t.Cleanup(d.start())
+}
+
+// start is run until stop is called.
+func (d *desk) start() (stop func()) {
 	d.t.Helper()
 	c, err := consumer.New(consumer.Config{
 		Cluster: d.b.Cluster(), Group: "boards", Failures: dlq.NoRetry,
@@ -81,14 +87,14 @@ func (d *desk) run() {
 		})},
 	})
 	require.NoError(d.t, err)
-	ctx, stop := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- c.Run(ctx) }()
-	d.t.Cleanup(func() {
-		stop()
-		require.NoError(d.t, <-ended)
-	})
 	require.Eventually(d.t, func() bool { return len(c.Status().Partitions) == 2*deskPartitions }, 10*time.Second, 5*time.Millisecond)
+	return func() {
+		cancel()
+		require.NoError(d.t, <-ended)
+	}
 }
 
 func (d *desk) seen() int {

@@ -129,6 +129,9 @@ func (w *runner) session(ctx context.Context, again bool) (err error) {
 	if err := w.claim(ctx); err != nil {
 		return err
 	}
+	if err := w.prune(ctx); err != nil {
+		return err
+	}
 	if w.job.State.Over() {
 		return nil
 	}

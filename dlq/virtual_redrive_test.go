@@ -4,10 +4,12 @@ package dlq_test
 
 import (
 	"context"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/duplex-go/duplex"
@@ -159,4 +161,55 @@ func TestVirtualOutcomesAreAwaited(t *testing.T) {
 		require.Equal(t, int64(9), job.Pending())
 		require.InDelta(t, 20, time.Since(began).Seconds(), 1)
 	})
+}
+
+// TestVirtualJobsArePruned when none of their letters is left, a day after they ended; nothing
+// else is.
+func TestVirtualJobsArePruned(t *testing.T) {
+	duplextest.VirtualTime(t, func(t *testing.T, b *broker.Broker) {
+		d := deskOn(t, b)
+		stop := d.start()
+		apply := func(from, to int) string {
+			d.fill(from, to)
+			job, err := d.redriver.Apply(t.Context(), d.plan(dlq.PlanConfig{}), dlq.ApplyConfig{Await: 10 * time.Second})
+			require.NoError(t, err)
+			require.Equal(t, int64(to-from), job.Handled)
+			return job.ID
+		}
+		first, second := apply(0, 9), apply(9, 18)
+		_, err := kadm.NewClient(d.client).DeleteRecords(t.Context(), kadm.Offsets{queue: {0: {Topic: queue, At: 3}, 1: {Topic: queue, Partition: 1, At: 3}, 2: {Topic: queue, Partition: 2, At: 5}}})
+		require.NoError(t, err)
+		third := apply(18, 21)
+		require.Len(t, d.jobs(), 3, "a day has not passed")
+		stop()
+		time.Sleep(25 * time.Hour)
+		d.run()
+		fourth := apply(21, 24)
+		require.Equal(t, []string{second, third, fourth}, d.jobs())
+		last := map[string]int{}
+		for _, r := range d.committed(dlq.StateTopic("boards")) {
+			if last[string(r.Key)] = len(r.Value); r.Value == nil {
+				delete(last, string(r.Key))
+			}
+		}
+		outcomes := 0
+		for key := range last {
+			require.NotContains(t, key, first)
+			if strings.HasPrefix(key, "outcome/") {
+				outcomes++
+			}
+		}
+		require.Equal(t, 9+3+3, outcomes, "those of the first one are gone")
+		require.Equal(t, map[dlq.State]int{dlq.StateHandled: 24 - 11}, d.states())
+	})
+}
+
+// jobs are the IDs of the jobs that are known.
+func (d *desk) jobs() (ids []string) {
+	jobs, err := d.newRedriver().Jobs(d.t.Context(), queue)
+	require.NoError(d.t, err)
+	for _, j := range jobs {
+		ids = append(ids, j.ID)
+	}
+	return ids
 }
