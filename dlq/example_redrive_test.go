@@ -27,7 +27,7 @@ func ExampleRedriver() {
 	ctx, stop := context.WithCancel(context.Background())
 	desk, err := consumer.New(consumer.Config{
 		Cluster: b.Cluster(), Group: "desk", Failures: dlq.NoRetry,
-		Handlers: []consumer.Handler{consumer.Handle(Bookings, func(ctx context.Context, b Booking) error {
+		Handlers: []consumer.Handler{consumer.Handle(Bookings, func(_ context.Context, b Booking) error {
 			if b.Passenger == "nobody" {
 				return duplex.Permanent(fmt.Errorf("the passenger has no name"))
 			}
