@@ -13,6 +13,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 
 	"github.com/duplex-go/duplex/broker"
+	"github.com/duplex-go/duplex/dlq"
 	"github.com/duplex-go/duplex/internal/app/apptest"
 	"github.com/duplex-go/duplex/internal/app/demo"
 	"github.com/duplex-go/duplex/internal/command"
@@ -66,7 +67,8 @@ func TestDemoKeepsItsPromises(t *testing.T) {
 			late++
 		}
 	}
-	require.Equal(t, []int{300, 300 - 3 - short, 3, 3, short}, []int{s.Published, s.Handled, s.Damaged, s.Dead, s.Dropped})
+	require.Equal(t, []int{300, 300 - short, 3, 0, short}, []int{s.Published, s.Handled, s.Damaged, s.Dead, s.Dropped})
+	require.Equal(t, []int{3, 0, 0}, []int{s.Redriven, s.Open, s.WrongEdits})
 	require.Equal(t, []int{300, 0, 0, 0}, []int{s.BoardsHandled, s.Lost, s.Duplicated, s.OutOfOrder})
 	require.Positive(t, s.Retried)
 	require.LessOrEqual(t, s.Retried, late, "only what was published while the booking service was down, or a moment before")
@@ -82,7 +84,7 @@ func TestDemoKeepsItsPromises(t *testing.T) {
 	require.GreaterOrEqual(t, s.CallP99, s.CallP50)
 	var fields map[string]any
 	require.NoError(t, json.Unmarshal([]byte(stdout), &fields))
-	for _, name := range []string{"published", "handled", "retried", "recovered", "dead", "dropped", "lost", "duplicated", "out_of_order", "rebalances",
+	for _, name := range []string{"published", "handled", "retried", "recovered", "dead", "dropped", "redriven", "open", "wrong_edits", "lost", "duplicated", "out_of_order", "rebalances",
 		"calls", "answered", "errors", "unanswered", "wrong_quotes", "untrue_errors", "run_again", "call_p50_ms", "call_p99_ms"} {
 		require.Contains(t, fields, name)
 	}
@@ -92,7 +94,9 @@ func TestDemoKeepsItsPromises(t *testing.T) {
 		"FAILURES", `damages 3 lines: "delay":"19 min"`, "the service is DOWN, and so is the system of DEN", "wait in line, the first failed",
 		"rebookings wait: 0.3s → 1s → 3s", "recovered, 0 out of order", "recovered, after at most",
 		"3 × undecodable, v1:", "(one cause)", "json: cannot unmarshal string into Go struct field Departure.delay of type float64",
-		"SUMMARY", "lost 0 · twice 0 · out of order 0"} {
+		"REDRIVE", "3 letters to redrive.rebookings.departures, read by rebookings alone", `3 × "delay":"19 min" → "delay":19`,
+		"3 of 3 moved, 3 handled, 0 dead again", "the same redrive: 0 moved",
+		"SUMMARY", "redriven 3, mended wrongly 0 · still open 0", "lost 0 · twice 0 · out of order 0"} {
 		require.Contains(t, stderr, line)
 	}
 	require.NotContains(t, stderr, "\x1b", "colors where there is no terminal")
@@ -117,21 +121,23 @@ func TestDemoOfASingleDeparture(t *testing.T) {
 func TestDemoOnAClusterLeavesNothingBehind(t *testing.T) {
 	t.Parallel()
 	b := apptest.Listen(t)
-	stdout, stderr, code := duplex(t, []string{"DUPLEX_BROKERS=" + b.Addrs()[0]}, "demo", "--input", input(t, 50))
+	stdout, stderr, code := duplex(t, []string{"DUPLEX_BROKERS=" + b.Addrs()[0]}, "demo", "--input", input(t, 150))
 	require.Equal(t, command.OK, code, stderr)
 	require.Contains(t, stdout, "Kafka at "+b.Addrs()[0])
-	requireNothingLeft(t, b)
+	require.Contains(t, stdout, "redriven 2, mended wrongly 0 · still open 0")
+	requireNothingLeft(t, b, dlq.AuditTopic)
 }
 
-// requireNothingLeft checks that a broker has neither topics nor groups.
-func requireNothingLeft(t *testing.T, b *broker.Broker) {
+// requireNothingLeft checks that a broker has no groups, and no topics but those that are
+// named.
+func requireNothingLeft(t *testing.T, b *broker.Broker, but ...string) {
 	t.Helper()
 	cl, err := kafka.NewClient(b.Cluster(), nil)
 	require.NoError(t, err)
 	defer cl.Close()
 	topics, err := kadm.NewClient(cl).ListTopics(t.Context())
 	require.NoError(t, err)
-	require.Empty(t, topics.Names())
+	require.ElementsMatch(t, but, topics.Names())
 	groups, err := kadm.NewClient(cl).ListGroups(t.Context())
 	require.NoError(t, err)
 	require.Empty(t, groups.Groups())
@@ -163,6 +169,21 @@ func TestDemoThatIsInterruptedAfterTheKillLeavesNothingBehind(t *testing.T) {
 	require.True(t, s.OK(), "%+v", s)
 	require.Zero(t, s.Unanswered)
 	requireNothingLeft(t, b)
+}
+
+// The letters are open then, and the desk is there to handle them.
+func TestDemoThatIsInterruptedMendsWhatItDamaged(t *testing.T) {
+	t.Parallel()
+	b := apptest.Listen(t)
+	p := start(t, []string{"DUPLEX_BROKERS=" + b.Addrs()[0]}, "demo", "--json", "--input", input(t, 400), "--rate", "200")
+	require.Eventually(t, func() bool { return strings.Contains(p.Stderr.String(), "3 × undecodable") }, 30*time.Second, 10*time.Millisecond)
+	p.Signal(command.ErrInterrupted)
+	require.Equal(t, command.Interrupted, p.Wait(), p.Stderr.String())
+	s := summary(t, p.Stdout.String())
+	require.Less(t, s.Published, 400)
+	require.Equal(t, []int{3, 3, 0, 0}, []int{s.Damaged, s.Redriven, s.Open, s.Dead})
+	require.True(t, s.OK(), "%+v", s)
+	requireNothingLeft(t, b, dlq.AuditTopic)
 }
 
 func TestDemoSaysThatNobodyListens(t *testing.T) {

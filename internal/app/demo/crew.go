@@ -91,7 +91,7 @@ func (c *crew) handle(ctx context.Context, m *member, f Flight) error {
 	}
 	c.board.update(f)
 	r := delivery.Record
-	c.history.ended(&c.history.boards, handled, duplex.Position{Topic: r.Topic, Partition: r.Partition, Offset: r.Offset})
+	c.history.ended(&c.history.boards, handled, life{at: duplex.Position{Topic: r.Topic, Partition: r.Partition, Offset: r.Offset}})
 	c.history.saw(delivery.Generation)
 	m.handled.Add(1)
 	return nil

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/duplex-go/duplex"
+	"github.com/duplex-go/duplex/dlq"
 	"github.com/duplex-go/duplex/producer"
 )
 
@@ -53,18 +54,23 @@ type run struct {
 	gate    *gate
 	damaged map[int]bool // places in the input
 	failed  context.CancelCauseFunc
+
+	inspector *dlq.Inspector
+	ours      dlq.Filter // has the dead letters of this telling
 }
 
 // Run tells the story and returns its summary. When ctx ends early, what was
-// published until then is still handled and checked, and the error is the cause.
+// published until then is still handled, mended where it was damaged, and checked, and the
+// error is the cause.
 // Another error means that the story could not be told; the summary has what was
 // recorded.
 func Run(ctx context.Context, cfg Config) (Summary, error) {
 	ctx, fail := context.WithCancelCause(ctx)
 	defer fail(nil)
-	r := &run{cfg: &cfg, history: newHistory(), board: newBoard(), story: &story{began: time.Now(), out: cfg.Out, color: cfg.Color}, failed: fail}
+	began := time.Now()
+	r := &run{cfg: &cfg, history: newHistory(), board: newBoard(), story: &story{began: began, out: cfg.Out, color: cfg.Color}, failed: fail}
 	r.crew = &crew{cfg: &cfg, board: r.board, history: r.history, failed: fail, members: map[string]*member{}}
-	r.desk, r.inbox = newDesk(&cfg, r.history), newInbox(&cfg, r.history)
+	r.desk, r.inbox = newDesk(&cfg, r.history), newInbox(&cfg, r.history, began)
 	r.fares = newFares(&cfg, r.history.calls, fail)
 	r.gate = &gate{cfg: &cfg, calls: r.history.calls}
 	r.damaged = damage(cfg.Input, r.third())
@@ -109,12 +115,16 @@ func (r *run) tell(ctx context.Context) error {
 	err = errors.Join(err, p.Flush(context.WithoutCancel(ctx))) // bounded by each record's own timeout
 	end()
 	r.settle(context.WithoutCancel(ctx))
+	telling.Wait()
+	if !errors.Is(context.Cause(ctx), errMember) {
+		err = errors.Join(err, r.redrive(context.WithoutCancel(ctx)))
+	}
 	return err
 }
 
 // open has everybody join.
 func (r *run) open(ctx context.Context) error {
-	if err := errors.Join(r.desk.open(ctx, r.failed), r.fares.open(ctx)); err != nil {
+	if err := errors.Join(r.openQueue(), r.desk.open(ctx, r.failed), r.fares.open(ctx)); err != nil {
 		return err
 	}
 	for _, name := range []string{"a", "b", "c"} {
@@ -167,15 +177,19 @@ func (r *run) failures(ctx context.Context, p *producer.Producer) error {
 		r.story.tell("damage", "this demo damages %d lines: %s, which was a number", n, damaged)
 	}
 	var telling sync.WaitGroup
-	defer telling.Wait()
 	r.goDown()
 	telling.Go(func() { r.comeBack(ctx) })
-	telling.Go(func() { r.letters(ctx) })
+	var grouped error
+	telling.Go(func() { grouped = r.letters(ctx) })
 	err := r.publish(ctx, p, r.third(), len(r.cfg.Input), func(int) {})
 	err = errors.Join(err, p.Flush(context.WithoutCancel(ctx)))
 	acked, _, _, _ := r.history.progress()
 	r.story.tell("publish", "done: %s acknowledged", count(acked))
-	return err
+	telling.Wait()
+	if ended(ctx) {
+		return err
+	}
+	return errors.Join(err, grouped)
 }
 
 // publish sends a part of the input at its rate, and never waits for an answer.
@@ -283,6 +297,9 @@ func (r *run) settle(ctx context.Context) {
 // conclude ends the groups and computes the summary.
 func (r *run) conclude(err error) (Summary, error) {
 	err = errors.Join(err, r.gate.close(), r.fares.close(), r.crew.disband(), r.desk.member.stop(), r.inbox.member.stop())
+	if r.inspector != nil {
+		r.inspector.Close()
+	}
 	s := r.history.check()
 	s.Seconds = time.Since(r.story.began).Seconds()
 	s.Members = len(r.crew.former)
@@ -293,6 +310,7 @@ func (r *run) conclude(err error) (Summary, error) {
 			s.Damaged++
 		}
 	}
+	s.WrongEdits = r.history.wrongEdits(r.cfg.Input)
 	s.Airports, s.WrongFigures = r.board.differing(published)
 	s.Broker = r.cfg.Where
 	if s.Published+s.Failed+s.Unknown > 0 {

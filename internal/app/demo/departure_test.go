@@ -58,7 +58,7 @@ func TestThreeLinesAreDamaged(t *testing.T) {
 	}
 }
 
-func TestOriginOfARecord(t *testing.T) {
+func TestLifeOfARecord(t *testing.T) {
 	t.Parallel()
 	cfg := &Config{Names: NewNames("", "")}
 	record := func(topic string, headers ...string) *kgo.Record {
@@ -68,26 +68,51 @@ func TestOriginOfARecord(t *testing.T) {
 		}
 		return r
 	}
-	moved := []string{dlq.HeaderOriginTopic, "departures", dlq.HeaderOriginPartition, "4", dlq.HeaderOriginOffset, "9"}
+	moved := []string{dlq.HeaderOriginTopic, "departures", dlq.HeaderOriginPartition, "4", dlq.HeaderOriginOffset, "9", dlq.HeaderGeneration, "2"}
 	for name, test := range map[string]struct {
 		record *kgo.Record
-		want   duplex.Position
-		moved  bool
+		want   life
 	}{
-		"as published": {record("departures"), duplex.Position{Topic: "departures", Partition: 1, Offset: 7}, false},
-		"headers mean nothing on the topic itself": {record("departures", moved...), duplex.Position{Topic: "departures", Partition: 1, Offset: 7}, false},
-		"of a retry topic":                         {record("retry.rebookings.departures.1", moved...), duplex.Position{Topic: "departures", Partition: 4, Offset: 9}, true},
+		"as published": {record("departures"), life{at: duplex.Position{Topic: "departures", Partition: 1, Offset: 7}}},
+		"headers mean nothing on the topic itself": {record("departures", moved...), life{at: duplex.Position{Topic: "departures", Partition: 1, Offset: 7}}},
+		"of a retry topic":                         {record("retry.rebookings.departures.1", moved...), life{duplex.Position{Topic: "departures", Partition: 4, Offset: 9}, 2}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			at, moved, err := cfg.origin(test.record)
+			l, err := cfg.life(test.record)
 			require.NoError(t, err)
-			require.Equal(t, test.want, at)
-			require.Equal(t, test.moved, moved)
+			require.Equal(t, test.want, l)
 		})
 	}
-	_, _, err := cfg.origin(record("dlq.rebookings.departures", moved[:4]...))
-	require.ErrorContains(t, err, "demo: reading where record 7 of dlq.rebookings.departures/1 came from")
+	for missing, headers := range map[string][]string{"dlq-origin-partition": moved[:2], "dlq-origin-offset": moved[:4], "dlq-generation": moved[:6]} {
+		_, err := cfg.life(record("dlq.rebookings.departures", headers...))
+		require.ErrorContains(t, err, "demo: reading "+missing+" of record 7 of dlq.rebookings.departures/1")
+	}
+}
+
+// The demo undoes what it did.
+func TestAMendedLineIsAsItWas(t *testing.T) {
+	t.Parallel()
+	input, err := Flights()
+	require.NoError(t, err)
+	topic := departures("departures")
+	m := mender{letters: map[life]bool{}}
+	for place := range damage(input, 1200) {
+		r, err := damagedRecord(topic, input[place])
+		require.NoError(t, err)
+		l := &dlq.Letter{Failure: dlq.Failure{Origin: dlq.Origin{Topic: topic.Name, Offset: int64(place)}}, Record: r}
+		for range 2 { // a transaction that was not committed is done again
+			require.NoError(t, m.edit(t.Context(), []*dlq.Letter{l}))
+		}
+		mended, err := topic.Value(r)
+		require.NoError(t, err)
+		require.Equal(t, input[place], mended)
+	}
+	require.Len(t, m.letters, damagedLines)
+	fine := &dlq.Letter{Record: &kgo.Record{Value: []byte(`{"delay":4}`)}}
+	require.NoError(t, m.edit(t.Context(), []*dlq.Letter{fine}))
+	require.Equal(t, `{"delay":4}`, string(fine.Record.Value))
+	require.Len(t, m.letters, damagedLines, "what was not changed was not mended")
 }
 
 func TestDelaysAreThoseOfThePolicy(t *testing.T) {

@@ -54,24 +54,29 @@ func (d *desk) ready() bool { return len(d.member.owned(d.cfg.Names.Topic)) == P
 // handle is what the desk does with a departure.
 func (d *desk) handle(ctx context.Context, departure Departure) error {
 	delivery := consumer.FromContext(ctx)
-	at, again, err := d.cfg.origin(delivery.Record)
+	l, err := d.cfg.life(delivery.Record)
 	if err != nil {
 		return err
 	}
-	if again {
-		d.history.retried(at)
+	switch delivery.Record.Topic {
+	case d.cfg.Names.Topic, dlq.RedriveTopic(d.cfg.Names.Rebookings, d.cfg.Names.Topic):
+	default:
+		d.history.retried(l.at)
+	}
+	if l.generation > 0 {
+		d.history.cameBack(l.at, departure)
 	}
 	if departure.Delay >= rebookFrom && departure.Distance < busMiles {
-		d.history.ended(&d.history.desk, dropped, at)
+		d.history.ended(&d.history.desk, dropped, l)
 		return duplex.Drop(byBus)
 	}
 	if departure.Delay >= rebookFrom {
 		if err := d.booking.rebook(departure); err != nil {
-			d.history.failed(at)
+			d.history.failed(l.at)
 			return err
 		}
 	}
-	d.history.ended(&d.history.desk, handled, at)
+	d.history.ended(&d.history.desk, handled, l)
 	d.history.took(delivery.Attempt)
 	return nil
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/HdrHistogram/hdrhistogram-go"
 
 	"github.com/duplex-go/duplex"
+	"github.com/duplex-go/duplex/dlq"
 )
 
 // history is what was recorded while the demo ran: what became of each publish,
@@ -23,8 +24,11 @@ type history struct {
 	// from a retry topic, most the attempts of the one that took most to be handled.
 	tried, moved map[duplex.Position]bool
 	most         int
-	letters      []letter
-	calls        *calls
+	// letters are the desk's, as their queue says how far they are; back are the departures
+	// that came back, as they were then.
+	letters map[life]dlq.State
+	back    map[duplex.Position]Departure
+	calls   *calls
 	// generation is the boards' youngest that a handler saw. Each rebalance makes
 	// one, from 1.
 	generation int32
@@ -46,7 +50,7 @@ type outcome uint8
 const (
 	handled outcome = 1 << iota
 	dropped         // by the handler's decision
-	dead            // read from the dead-letter queue
+	dead            // read from the dead-letter queue; a redrive begins another life
 )
 
 // log are the endings of one group, in their order.
@@ -55,16 +59,17 @@ type log struct {
 	finished map[duplex.Position]bool
 }
 
-// ending is one end of a record; it is named by where it was read first.
+// ending is the end of one life of a record.
 type ending struct {
-	at   duplex.Position
+	life
 	as   outcome
 	when time.Time
 }
 
 func newHistory() *history {
 	set := func() map[duplex.Position]bool { return map[duplex.Position]bool{} }
-	return &history{boards: log{finished: set()}, desk: log{finished: set()}, tried: set(), moved: set(), calls: newCalls()}
+	return &history{boards: log{finished: set()}, desk: log{finished: set()}, tried: set(), moved: set(), calls: newCalls(),
+		letters: map[life]dlq.State{}, back: map[duplex.Position]Departure{}}
 }
 
 // begin notes a publish and returns what to do with its result.
@@ -85,13 +90,13 @@ func (h *history) begin(key string, due time.Time) func(duplex.Position, error) 
 	}
 }
 
-// ended notes the end of a record in one of the logs.
-func (h *history) ended(l *log, as outcome, at duplex.Position) {
+// ended notes the end of a life of a record in one of the logs.
+func (h *history) ended(l *log, as outcome, of life) {
 	now := time.Now()
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	l.endings = append(l.endings, ending{at: at, as: as, when: now})
-	l.finished[at] = true
+	l.endings = append(l.endings, ending{life: of, as: as, when: now})
+	l.finished[of.at] = true
 }
 
 // saw notes a generation of the boards' group.
@@ -123,11 +128,56 @@ func (h *history) took(attempts int) {
 }
 
 // died notes a dead letter of the desk.
-func (h *history) died(l letter) {
-	h.ended(&h.desk, dead, l.at)
+func (h *history) died(l life) {
+	h.ended(&h.desk, dead, l)
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.letters = append(h.letters, l)
+	if h.letters[l] == "" {
+		h.letters[l] = dlq.StateOpen
+	}
+}
+
+// found notes how far a dead letter is, as its queue says.
+func (h *history) found(l life, is dlq.State) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.letters[l] = is
+}
+
+// read reports whether the inbox has read every dead letter that was found.
+func (h *history) read() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	seen := map[life]bool{}
+	for _, e := range h.desk.endings {
+		seen[e.life] = seen[e.life] || e.as == dead
+	}
+	for l := range h.letters {
+		if !seen[l] {
+			return false
+		}
+	}
+	return true
+}
+
+// cameBack notes what a record was when it came back from a redrive.
+func (h *history) cameBack(at duplex.Position, as Departure) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.back[at] = as
+}
+
+// wrongEdits counts the records that came back as something else than the input has.
+func (h *history) wrongEdits(input []Departure) (n int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	places := h.places()
+	for at, as := range h.back {
+		if place, known := places[at]; known && input[place] != as {
+			n++
+		}
+	}
+	return n
 }
 
 // waiting counts the records that failed at the desk and have no end yet.
@@ -142,7 +192,7 @@ func (h *history) waiting() (n int) {
 	return n
 }
 
-// buried counts the dead letters.
+// buried counts the dead letters, whatever became of them.
 func (h *history) buried() int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -228,7 +278,8 @@ func (h *history) check() Summary {
 		}
 	}
 	s.OutOfOrder = h.outOfOrder(places)
-	boards, desk := h.boards.tally(places), h.desk.tally(places)
+	boards, desk := h.boards.tally(places, nil), h.desk.tally(places, h.letters)
+	s.Redriven, s.Open = h.redriven()
 	s.BoardsHandled, s.Handled, s.Dropped, s.Dead = boards.handled, desk.handled, desk.dropped, desk.dead
 	s.Lost, s.Duplicated = boards.lost+desk.lost, boards.twice+desk.twice
 	s.Retried = len(h.moved)
@@ -280,21 +331,22 @@ func (h *history) outOfOrder(places map[duplex.Position]int) (n int) {
 }
 
 // tally is what became of the acknowledged records in one group: each counts once
-// for every way in which it ended. Lost are those that did not end, twice counts
-// the endings too many.
+// for every way in which its last life ended, and for every life that was handled or
+// dropped. Lost are those that did not end, also those that a redrive sent back and nobody
+// saw again; twice counts the endings too many: a second one of the same life, and those of
+// lives that should not have begun, since the one before was handled or dropped.
 type tally struct{ handled, dropped, dead, lost, twice int }
 
-func (l *log) tally(places map[duplex.Position]int) (t tally) {
-	seen := make(map[duplex.Position]outcome, len(places))
+func (l *log) tally(places map[duplex.Position]int, letters map[life]dlq.State) (t tally) {
+	lives := make(map[duplex.Position][]ending, len(places))
 	for _, e := range l.endings {
-		before := seen[e.at]
-		seen[e.at] |= e.as
-		if before != 0 {
-			t.twice++
-		}
+		lives[e.at] = append(lives[e.at], e)
+	}
+	for _, endings := range lives {
+		t.twice += tooMany(endings)
 	}
 	for at := range places {
-		as := seen[at]
+		as := becameOf(lives[at], letters)
 		if as == 0 {
 			t.lost++
 		}
@@ -308,6 +360,60 @@ func (l *log) tally(places map[duplex.Position]int) (t tally) {
 		}
 	}
 	return t
+}
+
+// tooMany counts the endings of a record that should not be: a life has one, and none
+// follows one that was handled or dropped.
+func tooMany(endings []ending) (n int) {
+	closed := -1 // the first life that was handled or dropped
+	for _, e := range endings {
+		if e.as != dead && (closed < 0 || e.generation < closed) {
+			closed = e.generation
+		}
+	}
+	seen := map[int]bool{}
+	for _, e := range endings {
+		if seen[e.generation] || (closed >= 0 && e.generation > closed) {
+			n++
+		}
+		seen[e.generation] = true
+	}
+	return n
+}
+
+// becameOf are the ways in which a record ended: that a life before the last one is dead is
+// none of them, nor that the last one is if a redrive sent it back.
+func becameOf(endings []ending, letters map[life]dlq.State) (as outcome) {
+	last := 0
+	for _, e := range endings {
+		last = max(last, e.generation)
+	}
+	for _, e := range endings {
+		if e.as != dead || (e.generation == last && !wentBack(letters[e.life])) {
+			as |= e.as
+		}
+	}
+	return as
+}
+
+// wentBack reports whether a redrive sent a dead letter back.
+func wentBack(is dlq.State) bool {
+	return is == dlq.StateRedriven || is == dlq.StateHandled || is == dlq.StateDeadAgain
+}
+
+// redriven counts the dead letters that a redrive sent back, and those that are open: which
+// nobody has closed, or of whose redrive nobody knows what came. The mutex is held.
+func (h *history) redriven() (redriven, open int) {
+	for _, is := range h.letters {
+		if wentBack(is) {
+			redriven++
+		}
+		switch is {
+		case dlq.StateOpen, dlq.StateSelected, dlq.StateRedriven:
+			open++
+		}
+	}
+	return redriven, open
 }
 
 // rates counts per second from the first publish, to the last acknowledgement and

@@ -31,10 +31,15 @@ func (n Names) Groups() []string {
 	return []string{n.Boards, n.Rebookings, n.Inbox, rpc.Group(n.Fares)}
 }
 
-// Topics are those that may be there when the story has ended: that of the
-// departures, what the failure policies of the groups made beside it, and those of calls.
+// queue has the dead letters of the rebookings.
+func (n Names) queue() string { return dlq.DeadTopic(n.Rebookings, n.Topic) }
+
+// Topics are those that may be there when the story has ended: that of the departures, what
+// the failure policies of the groups made beside it, those of calls, and what the redrive
+// says of dead letters. Not among them is dlq.AuditTopic, which is that of all queues of a
+// cluster, and stays.
 func (n Names) Topics() []string {
-	topics := []string{n.Topic, rpc.RequestTopic(n.Fares), rpc.CancelTopic(n.Fares), rpc.ReplyTopic(n.Gate), rpc.ClaimTopic(n.Gate)}
+	topics := []string{n.Topic, rpc.RequestTopic(n.Fares), rpc.CancelTopic(n.Fares), rpc.ReplyTopic(n.Gate), rpc.ClaimTopic(n.Gate), dlq.StateTopic(n.Rebookings)}
 	for _, of := range []struct {
 		group  string
 		policy dlq.Policy

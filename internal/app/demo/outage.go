@@ -2,8 +2,6 @@ package demo
 
 import (
 	"context"
-	"slices"
-	"strings"
 	"time"
 )
 
@@ -54,56 +52,6 @@ func (r *run) recoveries(ctx context.Context, held int) {
 		recovered, attempts := r.history.recovered()
 		r.story.tell("retry", "%s recovered, after at most %s attempts", count(recovered), count(attempts))
 	}
-}
-
-// letters tells of the dead letters, once there are as many as lines were damaged.
-func (r *run) letters(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	if len(r.damaged) == 0 || !await(ctx, func() bool { return r.history.buried() >= len(r.damaged) }) {
-		return
-	}
-	causes := r.history.causes()
-	for _, c := range causes {
-		r.story.tell("dead", "%s × %s, %s%s", count(c.letters), c.reason, c.fingerprint, one(len(causes)))
-		r.story.tell("dead", "%s", c.why())
-	}
-}
-
-// one says so when all dead letters have one cause.
-func one(causes int) string {
-	if causes == 1 {
-		return " (one cause)"
-	}
-	return ""
-}
-
-// cause is what dead letters of one fingerprint have in common.
-type cause struct {
-	letters                      int
-	reason, fingerprint, message string
-}
-
-// why is the message without what Duplex says in front of the cause.
-func (c cause) why() string {
-	if _, why, found := strings.Cut(c.message, c.reason+": "); found {
-		return why
-	}
-	return c.message
-}
-
-// causes groups the dead letters by their fingerprints.
-func (h *history) causes() (all []cause) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	for _, l := range h.letters {
-		i := slices.IndexFunc(all, func(c cause) bool { return c.fingerprint == l.fingerprint })
-		if i < 0 {
-			i, all = len(all), append(all, cause{reason: l.reason, fingerprint: l.fingerprint, message: l.message})
-		}
-		all[i].letters++
-	}
-	return all
 }
 
 // troubled reports whether records of the key are held up on purpose.

@@ -8,21 +8,28 @@ type Summary struct {
 	Published int `json:"published"`
 	Failed    int `json:"failed"`
 	Unknown   int `json:"unknown"`
-	// Handled counts the published records that the rebooking group handled, Dead
-	// those that it has as dead letters, Dropped those that its handler decided not to
-	// handle. Retried counts the records that came back to it from a retry topic,
-	// Recovered those of them that it handled.
+	// Handled counts the published records that the rebooking group handled, at once, after
+	// retries, or after a redrive, Dropped those that its handler decided not to handle, Dead
+	// those that are dead letters at the end. Retried counts the records that came back to it
+	// from a retry topic, Recovered those of them that it handled.
 	Handled   int `json:"handled"`
 	Retried   int `json:"retried"`
 	Recovered int `json:"recovered"`
 	Dead      int `json:"dead"`
 	Dropped   int `json:"dropped"`
+	// Redriven counts the dead letters that a redrive sent back to the group, Open those
+	// that are open at the end: which nobody sent back or discarded, or of which nobody
+	// knows what became then. WrongEdits counts the records that the group got back, mended,
+	// as something else than the input has.
+	Redriven   int `json:"redriven"`
+	Open       int `json:"open"`
+	WrongEdits int `json:"wrong_edits"`
 	// BoardsHandled counts the published records that the boards' group handled,
 	// OutOfOrder those that it handled after a later one of their key.
 	BoardsHandled int `json:"boards_handled"`
 	OutOfOrder    int `json:"out_of_order"`
-	// Lost counts the published records of which neither is known, for each of the
-	// groups, Duplicated what ended twice.
+	// Lost counts the published records of which no end is known, for each of the groups;
+	// one that was redriven has none until it ends again. Duplicated counts what ended twice.
 	Lost       int `json:"lost"`
 	Duplicated int `json:"duplicated"`
 	// Damaged counts the published lines that were damaged on purpose.
@@ -72,7 +79,7 @@ type Summary struct {
 // OK reports whether all promises were kept.
 func (s Summary) OK() bool {
 	return s.conserved() && s.Failed+s.Unknown+s.Lost+s.Duplicated+s.OutOfOrder+s.WrongFigures == 0 &&
-		s.Unanswered+s.WrongQuotes+s.Untrue == 0
+		s.Open+s.WrongEdits == 0 && s.Unanswered+s.WrongQuotes+s.Untrue == 0
 }
 
 // conserved reports whether every published record ended in one of the three ways.
@@ -86,6 +93,7 @@ func (s Summary) tell(to *story) {
 		unacked = "  (" + count(n) + " more were not acknowledged)"
 	}
 	to.mark(s.conserved() && unacked == "", "published %s = handled %s + dead %s + dropped %s%s", count(s.Published), count(s.Handled), count(s.Dead), count(s.Dropped), unacked)
+	to.mark(s.Open+s.WrongEdits == 0, "redriven %s, mended wrongly %s · still open %s", count(s.Redriven), count(s.WrongEdits), count(s.Open))
 	to.mark(s.Lost+s.Duplicated+s.OutOfOrder == 0, "lost %s · twice %s · out of order %s", count(s.Lost), count(s.Duplicated), count(s.OutOfOrder))
 	to.mark(s.WrongFigures == 0, "figures of %s airports as in the input", count(s.Airports-s.WrongFigures))
 	to.mark(s.Unanswered == 0, "calls %s = answered %s + errors %s · unanswered %s", count(s.Calls), count(s.Answered), count(s.Errors), count(s.Unanswered))

@@ -1,0 +1,109 @@
+package demo
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/duplex-go/duplex"
+	"github.com/duplex-go/duplex/broker"
+	"github.com/duplex-go/duplex/dlq"
+	"github.com/duplex-go/duplex/producer"
+)
+
+// earlier writes n dead letters of an earlier telling, of records at the same positions as
+// those of this one.
+func earlier(t *testing.T, b *broker.Broker, names Names, n int) {
+	t.Helper()
+	p, err := producer.New(producer.Config{Cluster: b.Cluster()})
+	require.NoError(t, err)
+	defer p.Close()
+	failed := strconv.FormatInt(time.Now().Add(-time.Hour).UnixMilli(), 10)
+	for i := range n {
+		r := &kgo.Record{Topic: names.queue(), Key: []byte("ATL"), Value: []byte(`{"origin":"ATL",` + damaged + `}`)}
+		for header, value := range map[string]string{
+			dlq.HeaderID: "old" + strconv.Itoa(i), dlq.HeaderOriginTopic: names.Topic, dlq.HeaderOriginPartition: "0", dlq.HeaderOriginOffset: strconv.Itoa(i),
+			dlq.HeaderOriginTimestamp: failed, dlq.HeaderAttempt: "1", dlq.HeaderGeneration: "0", dlq.HeaderGroup: names.Rebookings, dlq.HeaderHandler: names.Topic,
+			dlq.HeaderReason: "undecodable", dlq.HeaderErrorType: "t", dlq.HeaderErrorMessage: "m", dlq.HeaderFingerprint: "v1:0123456789abcdef",
+			dlq.HeaderFirstFailedAt: failed, dlq.HeaderLastFailedAt: failed,
+		} {
+			duplex.SetHeader(r, header, value)
+		}
+		_, err := p.Publish(t.Context(), r)
+		require.NoError(t, err)
+	}
+}
+
+// statesOf are the states of the letters of a queue, by their fingerprints.
+func statesOf(t *testing.T, b *broker.Broker, queue string) map[string]map[dlq.State]int {
+	t.Helper()
+	i, err := dlq.NewInspector(dlq.InspectorConfig{Cluster: b.Cluster()})
+	require.NoError(t, err)
+	defer i.Close()
+	found := map[string]map[dlq.State]int{}
+	_, err = i.Scan(t.Context(), queue, dlq.ScanConfig{}, func(l *dlq.Letter) error {
+		if found[l.Fingerprint] == nil {
+			found[l.Fingerprint] = map[dlq.State]int{}
+		}
+		found[l.Fingerprint][l.State]++
+		return nil
+	})
+	require.NoError(t, err)
+	return found
+}
+
+// interrupted is a redrive of an earlier telling that was not ended.
+func interrupted(t *testing.T, b *broker.Broker, queue string) {
+	t.Helper()
+	r, err := dlq.NewRedriver(dlq.RedriverConfig{Cluster: b.Cluster()})
+	require.NoError(t, err)
+	plan, err := r.Plan(t.Context(), queue, dlq.PlanConfig{Edited: true, By: teller, Force: true, Reason: "a test"})
+	require.NoError(t, err)
+	require.Equal(t, int64(3), plan.Records)
+	died := errors.New("died")
+	_, err = r.Apply(t.Context(), plan, dlq.ApplyConfig{Edit: func(context.Context, []*dlq.Letter) error { return died }})
+	require.ErrorIs(t, err, died)
+	require.NoError(t, r.Close())
+}
+
+// What an earlier telling left in the queue and the state topic, a redrive that is not over
+// among it, is none of this one's: it is not counted, not moved, and in nobody's way.
+func TestTheStoryGoesOnBesideEarlierLetters(t *testing.T) {
+	t.Parallel()
+	names := NewNames("", "")
+	b, err := broker.Start(broker.Config{Topics: []broker.Topic{
+		{Name: names.Topic, Partitions: Partitions}, {Name: names.queue(), Partitions: Partitions},
+		{Name: dlq.RedriveTopic(names.Rebookings, names.Topic), Partitions: Partitions},
+	}})
+	require.NoError(t, err)
+	defer func() { require.NoError(t, b.Close()) }()
+	earlier(t, b, names, 3)
+	interrupted(t, b, names.queue())
+
+	input := make([]Departure, 40)
+	for i := range input {
+		input[i] = Departure{Flight: Flight{Origin: "A" + strconv.Itoa(i%4)}, Delay: float64(i % 4)}
+	}
+	input[30].Delay, input[35].Delay = damagedDelay, damagedDelay
+	var out strings.Builder
+	s, err := Run(t.Context(), Config{Cluster: b.Cluster(), Where: "a test", Names: names, Input: input, Rate: 1000, Out: &out})
+	require.NoError(t, err)
+	require.True(t, s.OK(), out.String())
+	require.Equal(t, []int{40, 40, 0, 2, 0, 0}, []int{s.Published, s.Handled, s.Dead, s.Redriven, s.Open, s.Duplicated})
+	for _, line := range []string{"2 × undecodable", "(one cause)", "of an earlier telling, which was interrupted", "2 letters to redrive.rebookings.departures", "2 of 2 moved, 2 handled", "the same redrive: 0 moved"} {
+		require.Contains(t, out.String(), line)
+	}
+	states := statesOf(t, b, names.queue())
+	require.Equal(t, map[dlq.State]int{dlq.StateOpen: 3}, states["v1:0123456789abcdef"])
+	delete(states, "v1:0123456789abcdef")
+	require.Len(t, states, 1)
+	for _, ours := range states {
+		require.Equal(t, map[dlq.State]int{dlq.StateHandled: 2}, ours)
+	}
+}
