@@ -28,19 +28,26 @@ started. For each departure 15 minutes late or more the gate calls a service for
 fare and waits for the answer; one of its two instances is killed meanwhile. A desk
 rebooks passengers of late departures; while its booking service is down, what it
 cannot book goes through retry topics. Three lines are damaged on purpose and become
-dead letters. Each acknowledgement, each end of a record or of a call and each run of
-a call is recorded, and the summary is computed from that.
+dead letters, which are grouped by cause, mended, sent back to the desk alone, as 'duplex
+redrive run --edit' does, and handled; the same redrive again moves nothing. Each
+acknowledgement, each end of a record or of a call, each run of a call and the state of
+each dead letter is recorded, and the summary is computed from that. If it is interrupted,
+what was damaged is still mended.
 
 It runs on an embedded broker, inside of this process; --brokers, or --profile, runs it on
-a Kafka of yours, in topics and groups of its own that it removes at the end.
+a Kafka of yours, in topics and groups of its own that it removes at the end. The topic
+dlq-audit, which says who did what with dead letters of all queues of a cluster, stays.
 
-With --json the summary is one object. Of the calls it has: calls (that were made),
+With --json the summary is one object. Of the records it has: published, handled, dropped
+and dead (still at the end), redriven (dead letters that were sent back), open (that nobody
+closed) and wrong_edits (that came back as something else than the input has). Of the
+calls it has: calls (that were made),
 answered, errors, unanswered (by their deadlines), wrong_quotes, untrue_errors (that say
 what was not so, such as that a call never ran), run_again (begun by both instances,
 as calls that are Safe may be), call_p50_ms and call_p99_ms.
 
-Exit codes: 0 all promises were kept, 1 a record was lost, handled twice, out of order
-or not acknowledged, a call had no answer or a wrong one or an error that is not true,
+Exit codes: 0 all promises were kept, 1 a record was lost, handled twice, out of order,
+not acknowledged or mended wrongly, a dead letter is still open, a call had no answer or a wrong one or an error that is not true,
 or the demo could not go on, 2 usage, 4 the settings are read-only, 130 interrupted.`
 
 const demoExamples = `  duplex demo

@@ -96,7 +96,7 @@ func TestAMendedLineIsAsItWas(t *testing.T) {
 	input, err := Flights()
 	require.NoError(t, err)
 	topic := departures("departures")
-	m := mender{letters: map[life]bool{}}
+	m := mender{mended: []byte(whole), letters: map[life]bool{}}
 	for place := range damage(input, 1200) {
 		r, err := damagedRecord(topic, input[place])
 		require.NoError(t, err)

@@ -408,8 +408,7 @@ func (h *history) redriven() (redriven, open int) {
 		if wentBack(is) {
 			redriven++
 		}
-		switch is {
-		case dlq.StateOpen, dlq.StateSelected, dlq.StateRedriven:
+		if is == dlq.StateOpen || is == dlq.StateSelected || is == dlq.StateRedriven {
 			open++
 		}
 	}

@@ -186,6 +186,10 @@ func TestCheckFindsWhatARedriveDoesWrong(t *testing.T) {
 			h.found(first, dlq.StateRedriven)
 			h.ended(&h.desk, handled, second)
 		}, Summary{Handled: 1, Redriven: 1, Open: 1}, false, "still open 1"},
+		"handled, and its letter is open all the same": {func(h *history) {
+			h.died(first)
+			h.ended(&h.desk, handled, second)
+		}, Summary{Handled: 1, Open: 1}, false, "handled 1 + dead 0 + dropped 0"},
 		"still open": {func(h *history) {
 			h.died(first)
 			h.found(first, dlq.StateOpen)

@@ -104,7 +104,7 @@ func (r *run) cancelEarlier(ctx context.Context, redriver *dlq.Redriver) error {
 
 // bringBack is the redrive, and the same again.
 func (r *run) bringBack(ctx context.Context, redriver *dlq.Redriver) error {
-	m := mender{letters: map[life]bool{}}
+	m := mender{mended: []byte(r.cfg.mended), letters: map[life]bool{}}
 	redrive := func() (*dlq.Plan, *dlq.Job, error) {
 		plan, err := redriver.Plan(ctx, r.cfg.Names.queue(), dlq.PlanConfig{Filter: r.ours, Edited: true, By: teller, Reason: "delays came as text"})
 		if err != nil {
@@ -118,7 +118,7 @@ func (r *run) bringBack(ctx context.Context, redriver *dlq.Redriver) error {
 	if err != nil {
 		return err
 	}
-	r.story.tell("edit", "%s × %s → %s", count(len(m.letters)), damaged, whole)
+	r.story.tell("edit", "%s × %s → %s", count(len(m.letters)), damaged, r.cfg.mended)
 	r.story.tell("apply", "%s of %s moved, %s handled, %s dead again", count(int(job.Moved)), count(int(plan.Records)), count(int(job.Handled)), count(int(job.DeadAgain)))
 	_, job, err = redrive()
 	if err != nil {
@@ -148,12 +148,15 @@ func alone(groups int) string {
 }
 
 // mender makes delays numbers again.
-type mender struct{ letters map[life]bool }
+type mender struct {
+	mended  []byte // what damaged becomes
+	letters map[life]bool
+}
 
 // edit mends letters; it may get some again when a transaction was not committed.
 func (m *mender) edit(_ context.Context, letters []*dlq.Letter) error {
 	for _, l := range letters {
-		mended := bytes.Replace(l.Record.Value, []byte(damaged), []byte(whole), 1)
+		mended := bytes.Replace(l.Record.Value, []byte(damaged), m.mended, 1)
 		if !bytes.Equal(mended, l.Record.Value) {
 			l.Record.Value, m.letters[lifeOf(l)] = mended, true
 		}

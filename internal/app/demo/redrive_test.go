@@ -86,18 +86,11 @@ func TestTheStoryGoesOnBesideEarlierLetters(t *testing.T) {
 	earlier(t, b, names, 3)
 	interrupted(t, b, names.queue())
 
-	input := make([]Departure, 40)
-	for i := range input {
-		input[i] = Departure{Flight: Flight{Origin: "A" + strconv.Itoa(i%4)}, Delay: float64(i % 4)}
-	}
-	input[30].Delay, input[35].Delay = damagedDelay, damagedDelay
-	var out strings.Builder
-	s, err := Run(t.Context(), Config{Cluster: b.Cluster(), Where: "a test", Names: names, Input: input, Rate: 1000, Out: &out})
-	require.NoError(t, err)
-	require.True(t, s.OK(), out.String())
-	require.Equal(t, []int{40, 40, 0, 2, 0, 0}, []int{s.Published, s.Handled, s.Dead, s.Redriven, s.Open, s.Duplicated})
+	s, story := tellOf(t, b, names, "")
+	require.True(t, s.OK(), story)
+	require.Equal(t, []int{40, 40, 0, 2, 0, 0, 0}, []int{s.Published, s.Handled, s.Dead, s.Redriven, s.Open, s.Duplicated, s.Retried})
 	for _, line := range []string{"2 × undecodable", "(one cause)", "of an earlier telling, which was interrupted", "2 letters to redrive.rebookings.departures", "2 of 2 moved, 2 handled", "the same redrive: 0 moved"} {
-		require.Contains(t, out.String(), line)
+		require.Contains(t, story, line)
 	}
 	states := statesOf(t, b, names.queue())
 	require.Equal(t, map[dlq.State]int{dlq.StateOpen: 3}, states["v1:0123456789abcdef"])
@@ -105,5 +98,45 @@ func TestTheStoryGoesOnBesideEarlierLetters(t *testing.T) {
 	require.Len(t, states, 1)
 	for _, ours := range states {
 		require.Equal(t, map[dlq.State]int{dlq.StateHandled: 2}, ours)
+	}
+}
+
+// tellOf tells a small story, with two damaged departures, that are mended as said.
+func tellOf(t *testing.T, b *broker.Broker, names Names, mended string) (Summary, string) {
+	t.Helper()
+	input := make([]Departure, 40)
+	for i := range input {
+		input[i] = Departure{Flight: Flight{Origin: "A" + strconv.Itoa(i%4)}, Delay: float64(i % 4)}
+	}
+	input[30].Delay, input[35].Delay = damagedDelay, damagedDelay
+	var out strings.Builder
+	s, err := Run(t.Context(), Config{Cluster: b.Cluster(), Where: "a test", Names: names, Input: input, Rate: 1000, Out: &out, mended: mended})
+	require.NoError(t, err)
+	return s, out.String()
+}
+
+func TestAStoryThatIsMendedWronglySaysSo(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		mended                         string
+		handled, dead, redriven, edits int
+		says                           string
+	}{
+		"to another figure": {`"delay":20`, 40, 0, 2, 2, "redriven 2, mended wrongly 2 · still open 0          ✗"},
+		// It dies again, and again when the same redrive takes it once more.
+		"to what dies again": {`"delay":"19"`, 38, 2, 4, 0, "redriven 4, mended wrongly 0 · still open 2          ✗"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			names := NewNames("", "")
+			b, err := broker.Start(broker.Config{Topics: []broker.Topic{{Name: names.Topic, Partitions: Partitions}}})
+			require.NoError(t, err)
+			defer func() { require.NoError(t, b.Close()) }()
+			s, story := tellOf(t, b, names, test.mended)
+			require.False(t, s.OK())
+			require.Equal(t, []int{test.handled, test.dead, test.dead, test.redriven, test.edits, 0, 0},
+				[]int{s.Handled, s.Dead, s.Open, s.Redriven, s.WrongEdits, s.Lost, s.Duplicated}, story)
+			require.Contains(t, story, test.says)
+		})
 	}
 }
