@@ -91,8 +91,12 @@ func (c ApplyConfig) check(p *Plan) error {
 	if c.needsOutcomes() && !p.Target.outcomes() {
 		errs = append(errs, fmt.Errorf("dlq: applying plan %s: Canary, MaxPending and AbortRate need to know what becomes of records, and nobody says that of those that go to %s", p.ID, p.Target))
 	}
-	if p.Edited != (c.Edit != nil) && c.cancel == "" {
-		errs = append(errs, fmt.Errorf("dlq: applying plan %s: the plan says edited: %t, and ApplyConfig.Edit is there: %t", p.ID, p.Edited, c.Edit != nil))
+	switch {
+	case c.cancel != "":
+	case p.Edited && c.Edit == nil:
+		errs = append(errs, fmt.Errorf("dlq: applying plan %s: its records are to be edited: give the edit, as ApplyConfig.Edit or with --edit", p.ID))
+	case !p.Edited && c.Edit != nil:
+		errs = append(errs, fmt.Errorf("dlq: applying plan %s: it says nothing of an edit: make a plan that does", p.ID))
 	}
 	return errors.Join(errs...)
 }

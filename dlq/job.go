@@ -97,6 +97,7 @@ type Job struct {
 	left       map[int32]offsets.Set
 	checkpoint map[int32]int64
 	wants      control
+	asked      int // how often somebody wanted something of it
 }
 
 // Pending is how many records moved whose outcome is not known.

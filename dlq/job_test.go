@@ -265,7 +265,7 @@ func TestEditedRecordsAreOthers(t *testing.T) {
 		}
 	}
 	_, err = d.redriver.Apply(t.Context(), plan, dlq.ApplyConfig{})
-	require.ErrorContains(t, err, "the plan says edited: true")
+	require.ErrorContains(t, err, "its records are to be edited")
 }
 
 func TestAnEditThatFailsLeavesTheRestOpen(t *testing.T) {
@@ -568,4 +568,26 @@ func TestRecordsThatAreTooLargeStayOpen(t *testing.T) {
 	require.Equal(t, []int64{60, 1}, []int64{job.Moved, job.Left})
 	d.requireOnceInOrder(60)
 	require.Equal(t, map[dlq.State]int{dlq.StateRedriven: 60, dlq.StateOpen: 1}, d.states())
+}
+
+// TestWhatIsAskedGoesByTheTopicNotByClocks: somebody whose clock is behind resumes what
+// somebody whose clock is ahead has paused.
+func TestWhatIsAskedGoesByTheTopicNotByClocks(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t)
+	d.fill(0, 60)
+	id, ended := d.working(d.redriver, d.forced(), dlq.ApplyConfig{Rate: 60})
+	ask := func(want string, at time.Time) {
+		require.NoError(t, d.client.ProduceSync(t.Context(), &kgo.Record{
+			Topic: dlq.StateTopic("boards"), Key: []byte("control/" + id), Value: fmt.Appendf(nil, `{"v":1,"want":%q,"by":"x","at":%d}`, want, at.UnixMilli()),
+		}).FirstErr())
+	}
+	ask("pause", time.Now().Add(time.Hour))
+	require.Eventually(t, func() bool {
+		j, err := d.newRedriver().Job(t.Context(), queue, id)
+		return err == nil && j.State == dlq.JobPaused
+	}, 10*time.Second, 50*time.Millisecond)
+	ask("run", time.Now().Add(-time.Hour))
+	require.NoError(t, <-ended)
+	d.requireOnceInOrder(60)
 }

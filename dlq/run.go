@@ -37,7 +37,7 @@ type runner struct {
 	job     *Job
 	out     *outlet
 	reader  *selectedReader
-	asked   int64 // when what is wanted of the job was said, in ms since 1970
+	heard   int // how often it was heard that somebody wants something of the job
 	waiting string
 	beat    time.Time // when something was written last
 	told    time.Time // when progress was told last
@@ -181,7 +181,10 @@ func (w *runner) claim(ctx context.Context) error {
 		}
 		return w.begin(ctx, now)
 	}
-	w.job, w.asked = j, j.wants.At
+	if w.job = j; !w.owned {
+		w.heard = j.asked // was wanted of somebody else
+	}
+	w.heard = min(w.heard, j.asked)
 	if j.State.Over() {
 		return nil
 	}
@@ -210,7 +213,7 @@ func (w *runner) begin(ctx context.Context, now time.Time) error {
 	j := s.job(w.id)
 	j.Plan, j.Began, j.Owner, j.State = w.plan.bare(), now, w.owner, JobRunning
 	j.selected, j.copies, j.seq = selected, copies, s.lastSeq+1
-	w.job, w.owned, s.ours = j, true, w.id
+	w.job, w.owned, s.ours, w.heard = j, true, w.id, 0
 	event := "began"
 	if w.plan.Kind != KindRedrive { // that is all there is to do
 		j.State, j.Ended, event = JobDone, now, "done"
@@ -293,10 +296,10 @@ func (w *runner) obey(ctx context.Context) (over bool, err error) {
 		}
 	}
 	c := j.wants
-	if c.At <= w.asked {
+	if j.asked <= w.heard { // by the order of the topic, not by clocks
 		return false, nil
 	}
-	w.asked = c.At
+	w.heard = j.asked
 	switch {
 	case c.Want == wantCancel:
 		why := c.Why

@@ -91,6 +91,7 @@ func (s *states) applyControl(id string, value []byte) {
 		return
 	}
 	j.wants = c
+	j.asked++
 }
 
 func (s *states) applyJob(id string, value []byte) error {
