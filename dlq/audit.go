@@ -1,6 +1,7 @@
 package dlq
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -18,9 +19,9 @@ type Audit struct {
 	At     time.Time `json:"at"`
 	Event  string    `json:"event"` // began, moved, paused, continued, taken over, interrupted, done, cancelled, aborted, or trimming
 	Queue  string    `json:"queue"`
-	Job    string    `json:"job"`
-	Kind   Kind      `json:"kind"`
-	Plan   string    `json:"plan"`
+	Job    string    `json:"job,omitempty"`
+	Kind   Kind      `json:"kind,omitempty"`
+	Plan   string    `json:"plan,omitempty"`
 	By     string    `json:"by"`
 	Reason string    `json:"reason,omitempty"`
 	// Owner is the process that did it.
@@ -45,7 +46,7 @@ func (a Audit) record() *kgo.Record {
 	if err != nil {
 		text = nil // there is nothing in it that could not be written
 	}
-	return &kgo.Record{Topic: AuditTopic, Key: []byte(a.Job), Value: text}
+	return &kgo.Record{Topic: AuditTopic, Key: []byte(cmp.Or(a.Job, a.Queue)), Value: text}
 }
 
 // ParseAudit reads the value of a record of the audit topic.
