@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/twmb/franz-go/pkg/kadm"
@@ -24,7 +25,8 @@ const dlqDoctorLong = `doctor says what is wrong with QUEUE, one line each, and 
   replicas       it has one replica, of several brokers
   partitions     it has fewer partitions than its source
   redrive        the redrive topic of its group is not there
-  state          the topic that says what was done is not compacted, or has partitions
+  state          the topic that says what was done is not compacted, has partitions, or is
+                 not there although there were jobs
   origin         open letters do not say where they came from
   rights         its settings may not be asked for
 
@@ -73,8 +75,13 @@ func (d *checkup) examineQueue(ctx context.Context, i *dlq.Inspector, queue stri
 	if err != nil {
 		return err
 	}
-	d.beside(bounded, queue, func(f finding) { all = append(all, f) })
-	letters, err := d.withoutOrigin(ctx, i, queue, func(f finding) { all = append(all, f) })
+	say := func(f finding) { all = append(all, f) }
+	if d.beside(bounded, queue, say) == "" {
+		if err := d.forgotten(ctx, queue, say); err != nil {
+			return err
+		}
+	}
+	letters, err := d.withoutOrigin(ctx, i, queue, say)
 	if err != nil {
 		return err
 	}
@@ -87,8 +94,9 @@ func (d *checkup) examineQueue(ctx context.Context, i *dlq.Inspector, queue stri
 	return nil
 }
 
-// beside looks at the topics that redrives need.
-func (d *checkup) beside(ctx context.Context, queue string, say func(finding)) {
+// beside looks at the topics that redrives need. It returns the name of the state topic, ""
+// if there is none.
+func (d *checkup) beside(ctx context.Context, queue string, say func(finding)) (state string) {
 	if group, source := d.ownerOf(queue); source != "" {
 		redrive := dlq.RedriveTopic(group, source)
 		if _, there := d.metadata.Topics[redrive]; !there {
@@ -96,10 +104,10 @@ func (d *checkup) beside(ctx context.Context, queue string, say func(finding)) {
 				fmt.Sprintf("start a consumer of group %s with a dlq.Policy, or duplex topics ensure %s --group %s", group, source, group)})
 		}
 	}
-	state := dlq.StateTopicOf(queue)
+	state = dlq.StateTopicOf(queue)
 	t, there := d.metadata.Topics[state]
 	if !there || errors.Is(t.Err, kerr.UnknownTopicOrPartition) {
-		return // there was no job yet
+		return ""
 	}
 	if n := len(t.Partitions); n != 1 {
 		say(finding{"state", stateProblem, fmt.Sprintf("%s has %d partitions, and only the first is read: what was done may be forgotten", state, n), "it must have one: make it again while no job works, and nothing is open"})
@@ -114,6 +122,27 @@ func (d *checkup) beside(ctx context.Context, queue string, say func(finding)) {
 	case setting(configs[0], "cleanup.policy") != "compact":
 		say(finding{"state", stateProblem, fmt.Sprintf("%s has cleanup.policy=%s: once an entry is deleted, letters that were handled are open again", state, setting(configs[0], "cleanup.policy")), "set cleanup.policy=compact"})
 	}
+	return state
+}
+
+// forgotten looks whether there were jobs, of which nothing is known without the state topic.
+func (d *checkup) forgotten(ctx context.Context, queue string, say func(finding)) error {
+	r, err := dlq.NewRedriver(dlq.RedriverConfig{Cluster: d.cluster})
+	if err != nil {
+		return err
+	}
+	last := dlq.Audit{}
+	err = r.Audit(ctx, queue, func(a dlq.Audit) error {
+		if a.Job != "" { // a trim has none
+			last = a
+		}
+		return nil
+	})
+	if last.Job != "" {
+		say(finding{"state", stateProblem, fmt.Sprintf("%s is not there, and %s had a job, %s of %s: all its letters count as open, also those that were handled", dlq.StateTopicOf(queue), queue, short(last.Job), last.At.Format(time.RFC3339)),
+			"unless the queue was made again since, look at 'duplex redrive history " + queue + " --audit' before you redrive any"})
+	}
+	return errors.Join(err, r.Close())
 }
 
 // ownerOf is the group, and the source, that a queue is for, "" where it is none of Duplex's

@@ -145,6 +145,22 @@ func TestDoctorOfAQueue(t *testing.T) {
 }
 
 // What a consumer makes, and a job after it, is as it should be.
+// Without the state topic all letters are open again.
+func TestDoctorMissesAStateTopic(t *testing.T) {
+	t.Parallel()
+	b := seats(t, 1)
+	_, stderr, code := duplex(t, nil, to(b, "dlq", "discard", deskQueue, "--reason", "a test", "--yes")...)
+	require.Equal(t, command.OK, code, stderr)
+	_, stderr, code = duplex(t, nil, to(b, "dlq", "doctor", deskQueue)...)
+	require.Equal(t, command.OK, code, stderr)
+	_, err := kadm.NewClient(kafkaClient(t, b)).DeleteTopics(t.Context(), dlq.StateTopic("desk"))
+	require.NoError(t, err)
+	stdout, stderr, code := duplex(t, nil, to(b, "dlq", "doctor", deskQueue)...)
+	require.Equal(t, command.Failed, code, stderr)
+	require.Regexp(t, `^✗ state +dlq-state.desk is not there, and dlq.desk.bookings had a job, d\w+ of \S+: all its letters count as open`, stdout)
+	require.Contains(t, stdout, "redrive history dlq.desk.bookings --audit")
+}
+
 func TestDoctorOfOurOwnQueue(t *testing.T) {
 	t.Parallel()
 	b := seats(t, 1)

@@ -123,6 +123,9 @@ func (r *run) tell(ctx context.Context) error {
 	if !errors.Is(context.Cause(ctx), errMember) {
 		err = errors.Join(err, r.redrive(context.WithoutCancel(ctx)))
 	}
+	if err == nil {
+		err = context.Cause(ctx) // what came too late to cut anything short
+	}
 	return err
 }
 

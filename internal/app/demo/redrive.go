@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -131,20 +132,24 @@ func (r *run) bringBack(ctx context.Context, redriver *dlq.Redriver) error {
 // tellPlan tells what a redrive is about to do, and who gets it.
 func (r *run) tellPlan(plan *dlq.Plan) {
 	for _, to := range plan.To {
-		groups := make([]string, len(to.Receivers))
-		for i, g := range to.Receivers {
-			groups[i] = g.Group
+		where := to.Topic
+		if where == dlq.RedriveTopic(r.cfg.Names.Rebookings, r.cfg.Names.Topic) {
+			where = "the desk's redrive topic" // whose name is long on a cluster
 		}
-		r.story.tell("plan", "%s letters to %s, read by %s%s", count(int(to.Records)), to.Topic, strings.Join(groups, " and "), alone(len(groups)))
+		r.story.tell("plan", "%s letters to %s: %s", count(int(to.Records)), where, r.readers(to.Receivers))
 	}
 }
 
-// alone says so when one group gets what is redriven.
-func alone(groups int) string {
-	if groups == 1 {
-		return " alone"
+// readers says who gets what is redriven.
+func (r *run) readers(groups []dlq.Receiver) string {
+	names := make([]string, len(groups))
+	for i, g := range groups {
+		names[i] = g.Group
 	}
-	return ""
+	if slices.Equal(names, []string{r.cfg.Names.Rebookings}) {
+		return "only its group gets them"
+	}
+	return strings.Join(names, " and ") + " get them"
 }
 
 // mender makes delays numbers again.

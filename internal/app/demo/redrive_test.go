@@ -89,7 +89,7 @@ func TestTheStoryGoesOnBesideEarlierLetters(t *testing.T) {
 	s, story := tellOf(t, b, names, "")
 	require.True(t, s.OK(), story)
 	require.Equal(t, []int{40, 40, 0, 2, 0, 0, 0}, []int{s.Published, s.Handled, s.Dead, s.Redriven, s.Open, s.Duplicated, s.Retried})
-	for _, line := range []string{"2 × undecodable", "(one cause)", "of an earlier telling, which was interrupted", "2 letters to redrive.rebookings.departures", "2 of 2 moved, 2 handled", "the same redrive: 0 moved"} {
+	for _, line := range []string{"2 × undecodable", "(one cause)", "of an earlier telling, which was interrupted", "2 letters to the desk's redrive topic: only its group gets them", "2 of 2 moved, 2 handled", "the same redrive: 0 moved"} {
 		require.Contains(t, story, line)
 	}
 	states := statesOf(t, b, names.queue())
@@ -139,4 +139,12 @@ func TestAStoryThatIsMendedWronglySaysSo(t *testing.T) {
 			require.Contains(t, story, test.says)
 		})
 	}
+}
+
+func TestWhoGetsWhatIsRedriven(t *testing.T) {
+	t.Parallel()
+	r := &run{cfg: &Config{Names: NewNames("", "")}}
+	require.Equal(t, "only its group gets them", r.readers([]dlq.Receiver{{Group: "rebookings"}}))
+	require.Equal(t, "audit and rebookings get them", r.readers([]dlq.Receiver{{Group: "audit"}, {Group: "rebookings"}}))
+	require.Equal(t, "audit get them", r.readers([]dlq.Receiver{{Group: "audit"}}))
 }
