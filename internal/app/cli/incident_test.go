@@ -228,3 +228,38 @@ func TestIncidentIsAsThePageShowsIt(t *testing.T) {
 	require.Zero(t, n.code, "the page ends with an empty queue: %s", out)
 	require.Contains(t, out, "DLQ OK - 0 letters open")
 }
+
+// What the page says of the cases that are not so simple.
+func TestIncidentsThatAreNotSoSimple(t *testing.T) {
+	t.Parallel()
+	b := inbox(t)
+	require.NoError(t, b.CreateTopic(broker.Topic{Name: "redrive.boards.orders"}))
+	plan, _, code := redrive(t, b, "plan", queue)
+	require.Equal(t, command.OK, code)
+	require.Contains(t, plan, "NOBODY reads it")
+	require.Contains(t, plan, "would go to a topic that does not exist", "those of Spring")
+	_, stderr, code := redrive(t, b, "run", queue, "--yes")
+	require.Equal(t, command.Refused, code, stderr)
+	require.Contains(t, stderr, "nobody reads redrive.boards.orders: start a consumer of the group")
+	forced := []string{"run", queue, "-G", "dialect=duplex", "--force", "--reason", "it starts tomorrow", "--yes", "--await", "0s"}
+	stdout, stderr, code := redrive(t, b, forced...)
+	require.Equal(t, command.OK, code, stderr)
+	require.Contains(t, stdout, "done: moved")
+
+	require.NoError(t, b.CreateTopic(broker.Topic{Name: "orders", Partitions: 4}))
+	reads, err := kafka.NewClient(b.Cluster(), nil, kgo.ConsumerGroup("archive"), kgo.ConsumeTopics("orders"))
+	require.NoError(t, err)
+	t.Cleanup(reads.Close)
+	require.Eventually(t, func() bool {
+		plan, _, _ = redrive(t, b, "plan", queue, "-G", "dialect=spring", "--to", "origin")
+		return strings.Contains(plan, "to        orders: group archive (Stable, members: 1)")
+	}, soon, 20*time.Millisecond, "all groups that will see them")
+	_, stderr, code = redrive(t, b, "run", queue, "-G", "dialect=spring", "--to", "origin", "--canary", "1", "--yes")
+	require.Equal(t, command.Failed, code)
+	require.Contains(t, stderr, "nobody says that")
+	stdout, stderr, code = redrive(t, b, "run", queue, "-G", "dialect=spring", "--to", "origin", "--yes")
+	require.Equal(t, command.OK, code, stderr)
+	require.Contains(t, stdout, "to origin; what becomes of them is not known")
+	stdout, _, _ = duplex(t, nil, to(b, "dlq", "export", queue, "-G", "dialect=spring state=redriven")...)
+	require.NotEmpty(t, stdout, "they stay redriven")
+}
