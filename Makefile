@@ -45,9 +45,10 @@ fmt: $(LINTER) ## format the code
 	for module in $(OURS); do (cd $$module && GOWORK=off $(CURDIR)/$(LINTER) fmt --config $(CURDIR)/.golangci.yml ./...); done
 
 .PHONY: generate
-generate: ## write docs/configuration.md from the Config structs, docs/man from the programs' help texts
+generate: ## write docs/configuration.md from the Config structs, docs/man from help texts, docs/incident.md from what commands print
 	$(GO) run ./internal/docgen
 	$(GO) run ./internal/docgen/man
+	$(GO) test ./internal/app/cli -run TestIncidentIsAsThePageShowsIt -update
 
 .PHONY: tidy
 tidy: ## tidy every module

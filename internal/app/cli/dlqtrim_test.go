@@ -173,3 +173,15 @@ func TestDoctorOfOurOwnQueue(t *testing.T) {
 	require.Equal(t, command.OK, code, stdout+stderr)
 	require.Equal(t, "✓ queue        "+deskQueue+": nothing is wrong with it, 1 letters were read\n", stdout)
 }
+
+func TestDoctorOfAQueueOnOneBrokerOfThree(t *testing.T) {
+	t.Parallel()
+	b, err := broker.Start(broker.Config{Listen: "127.0.0.1:0", Brokers: 3, Topics: []broker.Topic{{Name: "x-dlq"}}})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, b.Close()) })
+	_, err = kadm.NewClient(kafkaClient(t, b)).CreateTopic(t.Context(), 1, 1, nil, "y-dlq")
+	require.NoError(t, err)
+	stdout, _, code := duplex(t, nil, to(b, "dlq", "doctor", "y-dlq")...)
+	require.Equal(t, command.Failed, code, stdout)
+	require.Contains(t, stdout, "! replicas     y-dlq has one replica of 3 brokers: what that one loses is lost: raise its number of replicas\n")
+}
