@@ -141,6 +141,35 @@ func TestAStoryThatIsMendedWronglySaysSo(t *testing.T) {
 	}
 }
 
+// A letter that the queue has and the inbox has not read yet is waited for: else its record
+// would count as lost.
+func TestLookWaitsForTheInbox(t *testing.T) {
+	t.Parallel()
+	names := NewNames("", "")
+	b, err := broker.Start(broker.Config{Topics: []broker.Topic{{Name: names.queue(), Partitions: Partitions}}})
+	require.NoError(t, err)
+	defer func() { require.NoError(t, b.Close()) }()
+	earlier(t, b, names, 1)
+	r := &run{cfg: &Config{Cluster: b.Cluster(), Names: names}, history: newHistory(), story: &story{}}
+	require.NoError(t, r.openQueue())
+	defer r.inspector.Close()
+	r.ours = dlq.Filter{}
+	l := life{at: duplex.Position{Topic: names.Topic}}
+	found := func() bool {
+		r.history.mu.Lock()
+		defer r.history.mu.Unlock()
+		return r.history.letters[l] == dlq.StateOpen
+	}
+	read := make(chan bool, 1)
+	go func() {
+		read <- await(t.Context(), found)
+		r.history.died(l)
+	}()
+	require.NoError(t, r.look(t.Context()))
+	require.True(t, r.history.read())
+	require.True(t, <-read)
+}
+
 func TestWhoGetsWhatIsRedriven(t *testing.T) {
 	t.Parallel()
 	r := &run{cfg: &Config{Names: NewNames("", "")}}
