@@ -161,6 +161,9 @@ func (r *Redriver) Resume(ctx context.Context, queue, id string, cfg ApplyConfig
 	if j == nil || j.Plan.Queue != queue {
 		return nil, noJob(queue, id, log.states.jobs)
 	}
+	if j.Plan.QueueID != log.states.queueID {
+		return nil, madeAgain(j, duplex.ErrRefused)
+	}
 	if err := cfg.check(&j.Plan); err != nil {
 		return nil, err
 	}

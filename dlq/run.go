@@ -108,6 +108,10 @@ func (w *runner) session(ctx context.Context, again bool) (err error) {
 	if err := w.log.catchUp(ctx); err != nil {
 		return err
 	}
+	if j := w.log.states.all[w.id]; j != nil && j.State.Over() { // whoever opens an outlet shuts others out
+		w.job = j
+		return nil
+	}
 	if err := w.free(); err != nil { // before anybody is shut out
 		return err
 	}
@@ -120,7 +124,7 @@ func (w *runner) session(ctx context.Context, again bool) (err error) {
 	if err := w.at(stepOpened); err != nil {
 		return err
 	}
-	if err := w.log.catchUp(ctx); err != nil {
+	if err := w.log.catchUpWhole(ctx); err != nil {
 		return err
 	}
 	if err := w.free(); err != nil {

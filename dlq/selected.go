@@ -8,6 +8,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/duplex-go/duplex"
 	"github.com/duplex-go/duplex/internal/kafka"
 )
 
@@ -20,6 +21,7 @@ type selectedReader struct {
 
 	next   map[int32]int64 // the offset after the last one that was given out, or passed over
 	polled []*kgo.Record   // and not given out yet
+	known  bool            // it is the queue that the plan was made for
 
 	decoder *decoder
 }
@@ -122,8 +124,36 @@ func (s *selectedReader) poll(ctx context.Context, wait bool) error {
 	if failed != nil {
 		return failed
 	}
+	if !s.known && fetches.NumRecords() > 0 {
+		if err := s.know(ctx); err != nil {
+			return err
+		}
+	}
 	s.polled = fetches.Records()
 	return nil
+}
+
+// know refuses letters of a queue that was deleted and made again: the same offsets have
+// others. What was read before is of the queue as it is now, if it is the one that it was:
+// the client goes on in no other one.
+func (s *selectedReader) know(ctx context.Context) error {
+	topics, err := kafka.Topics(ctx, s.redriver.client, "dlq", s.queue)
+	if err != nil {
+		return err
+	}
+	if topicIDText(topics[0].ID) != s.job.Plan.QueueID {
+		return permanent{madeAgain(s.job, duplex.ErrUnknownTopic)}
+	}
+	s.known = true
+	return nil
+}
+
+// madeAgain says that the letters of a job are gone.
+func madeAgain(j *Job, code duplex.Code) error {
+	return &duplex.Error{
+		Op: fmt.Sprintf("dlq: working at job %s of %s", j.ID, j.Plan.Queue), Codes: []duplex.Code{code},
+		Hint: "the topic was deleted and made again: its letters are others; make a new plan for these",
+	}
 }
 
 // trimmed goes on behind what retention deleted under us: jumping over it without counting

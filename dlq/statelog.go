@@ -67,9 +67,15 @@ func (l *stateLog) forget() {
 }
 
 // catchUp reads up to where the topic ends now. That it does not exist means that there was
-// no job yet.
-func (l *stateLog) catchUp(ctx context.Context) error {
-	end, err := l.end(ctx)
+// no job yet. What lies behind a transaction that does not end soon is left for later.
+func (l *stateLog) catchUp(ctx context.Context) error { return l.readTo(ctx, l.soon) }
+
+// catchUpWhole reads all that was written before, and waits for transactions of others, such
+// as of a job of another queue of the group, that it may lie behind.
+func (l *stateLog) catchUpWhole(ctx context.Context) error { return l.readTo(ctx, l.whole) }
+
+func (l *stateLog) readTo(ctx context.Context, where func(context.Context) (int64, error)) error {
+	end, err := where(ctx)
 	if err != nil || end == 0 {
 		return err
 	}
@@ -84,28 +90,54 @@ func (l *stateLog) catchUp(ctx context.Context) error {
 	return nil
 }
 
-// settle is how long a reader waits for transactions that have ended, and whose readers are
-// not told yet, or that are about to end.
-const settle = 2 * time.Second
+const (
+	// settle is how long a reader waits for transactions that have ended, and whose readers are
+	// not told yet, or that are about to end.
+	settle = 2 * time.Second
+	// aborted is until when brokers have aborted a transaction whose process died: they look
+	// every ten seconds, unless they are told otherwise.
+	aborted = transactionTimeout + 15*time.Second
+)
 
-// end is where the topic ends, 0 if it is not there. What was written before is below it,
+// soon is where the topic ends, 0 if it is not there. What was written before is below it,
 // unless its transaction does not end.
-func (l *stateLog) end(ctx context.Context) (int64, error) {
+func (l *stateLog) soon(ctx context.Context) (int64, error) {
+	committed, _, err := l.end(ctx, settle)
+	return committed, err
+}
+
+// whole is where the topic ends. What was written before is below it.
+func (l *stateLog) whole(ctx context.Context) (int64, error) {
+	committed, written, err := l.end(ctx, aborted)
+	if err == nil && committed < written {
+		err = fmt.Errorf("dlq: reading what was done with the letters of %s: since %s a transaction is open in %s at offset %d, and what lies behind it cannot be read: see who writes there",
+			l.states.queue, aborted, l.topic, committed)
+	}
+	return committed, err
+}
+
+// end is where the topic ended when it was asked, and up to where that may be read within the
+// given time; 0 if it is not there.
+func (l *stateLog) end(ctx context.Context, within time.Duration) (committed, written int64, err error) {
 	// The client remembers for a moment that a topic was not there, so this is asked first.
-	_, err := kafka.Topics(ctx, l.admin, "dlq", l.topic)
+	_, err = kafka.Topics(ctx, l.admin, "dlq", l.topic)
 	if errors.Is(err, duplex.ErrUnknownTopic) {
-		return 0, nil
+		return 0, 0, nil
 	}
 	for began := time.Now(); err == nil; {
-		var written, committed map[int32]int64
-		written, err = kafka.EndOffsets(ctx, l.admin, l.topic)
-		if err == nil {
-			committed, err = kafka.CommittedEndOffsets(ctx, l.admin, l.topic)
+		var ends, readable map[int32]int64
+		if written == 0 {
+			ends, err = kafka.EndOffsets(ctx, l.admin, l.topic)
+			written = ends[0]
 		}
+		if err == nil {
+			readable, err = kafka.CommittedEndOffsets(ctx, l.admin, l.topic)
+		}
+		committed = readable[0]
 		late := time.Since(began) > settle
 		switch {
-		case err == nil && (committed[0] >= written[0] || late):
-			return committed[0], nil
+		case err == nil && (committed >= written || time.Since(began) > within):
+			return committed, written, nil
 		case errors.Is(err, duplex.ErrUnknownTopic) && !late:
 			err = nil
 		}
@@ -115,7 +147,7 @@ func (l *stateLog) end(ctx context.Context) (int64, error) {
 		case <-time.After(20 * time.Millisecond):
 		}
 	}
-	return 0, fmt.Errorf("dlq: reading what was done with the letters of %s: %w", l.states.queue, err)
+	return 0, 0, fmt.Errorf("dlq: reading what was done with the letters of %s: %w", l.states.queue, err)
 }
 
 // open makes the reader.

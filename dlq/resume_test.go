@@ -1,0 +1,178 @@
+package dlq_test
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/duplex-go/duplex"
+	"github.com/duplex-go/duplex/dlq"
+)
+
+// remade has the queue deleted and made again, with other letters at the same offsets.
+func (d *desk) remade(from, to int) {
+	d.t.Helper()
+	admin := kadm.NewClient(d.client)
+	_, err := admin.DeleteTopic(d.t.Context(), queue)
+	require.NoError(d.t, err)
+	_, err = admin.CreateTopic(d.t.Context(), deskPartitions, 1, nil, queue)
+	require.NoError(d.t, err)
+	fill(d.t, client(d.t, d.b), queue, deskPartitions, from, to)
+}
+
+// number is that of the letter that came back.
+func number(t *testing.T, r *kgo.Record) int {
+	t.Helper()
+	n, err := strconv.Atoi(string(r.Key[1:]))
+	require.NoError(t, err)
+	return n
+}
+
+// TestAJobIsNotResumedInAnotherQueue: the queue was deleted and made again, so its offsets
+// are those of other letters.
+func TestAJobIsNotResumedInAnotherQueue(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t)
+	d.fill(0, 120)
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	job, err := d.redriver.Apply(ctx, d.forced(), dlq.ApplyConfig{Rate: 40, Progress: func(p dlq.JobProgress) {
+		if p.Moved > 0 {
+			stop()
+		}
+	}})
+	require.ErrorIs(t, err, context.Canceled)
+	before := len(d.committed(back))
+	require.Less(t, before, 120)
+	d.remade(120, 240)
+	_, err = d.newRedriver().Resume(t.Context(), queue, job.ID, dlq.ApplyConfig{Takeover: true})
+	require.ErrorIs(t, err, duplex.ErrRefused)
+	require.ErrorContains(t, err, "made again")
+	require.Len(t, d.committed(back), before)
+	require.Equal(t, map[dlq.State]int{dlq.StateOpen: 120}, d.states())
+	again, err := d.newRedriver().Apply(t.Context(), d.forced(), dlq.ApplyConfig{})
+	require.NoError(t, err, "the old job is in nobody's way")
+	require.Equal(t, int64(120), again.Moved)
+}
+
+// TestAQueueThatIsMadeAgainUnderAJob ends it: at the next letters, or where it begins again
+// after an error.
+func TestAQueueThatIsMadeAgainUnderAJob(t *testing.T) {
+	t.Parallel()
+	for name, fault := range map[string]error{"and it reads on": nil, "and it begins again": errors.New("the broker went away")} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			d := newDesk(t)
+			d.fill(0, 300)
+			moved := 0
+			dlq.At(d.redriver, func(at string) error {
+				if at != "committed" {
+					return nil
+				}
+				moved++
+				if moved == 3 { // the claim, and two transactions
+					d.remade(1000, 1300)
+					return fault
+				}
+				return nil
+			})
+			_, err := d.redriver.Apply(t.Context(), d.forced(), dlq.ApplyConfig{Rate: 100})
+			if fault == nil && err == nil {
+				// It had read them all before.
+				d.requireOnceInOrder(300)
+				return
+			}
+			require.ErrorIs(t, err, duplex.ErrUnknownTopic)
+			for _, r := range d.committed(back) {
+				require.Less(t, number(t, r), 1000, "a letter of another queue came back")
+			}
+			require.Equal(t, map[dlq.State]int{dlq.StateOpen: 300}, d.states())
+		})
+	}
+}
+
+// TestCheckpointsBehindAnothersTransaction: a job of another queue of the group died in the
+// middle of a transaction. What was written to the state topic behind that cannot be read
+// until brokers abort it, and counts all the same.
+func TestCheckpointsBehindAnothersTransaction(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t)
+	d.fill(0, 90)
+	plan := d.forced()
+	other := client(t, d.b, kgo.TransactionalID("dlq-redrive.dlq.boards.trips"), kgo.TransactionTimeout(12*time.Second), kgo.RequiredAcks(kgo.AllISRAcks()))
+	commits := 0
+	dlq.At(d.redriver, func(at string) error {
+		switch at {
+		case "claimed":
+			require.NoError(t, other.BeginTransaction())
+			e := &kgo.Record{Topic: dlq.StateTopic("boards"), Key: []byte("progress/other"), Value: []byte(`{"v":1}`)}
+			require.NoError(t, other.ProduceSync(t.Context(), e).FirstErr())
+		case "committed":
+			commits++
+			if commits == 3 {
+				return dlq.ErrCrash
+			}
+		}
+		return nil
+	})
+	_, err := d.redriver.Apply(t.Context(), plan, dlq.ApplyConfig{Rate: 300})
+	require.ErrorIs(t, err, dlq.ErrCrash)
+	require.NotEmpty(t, d.committed(back))
+	job, err := d.newRedriver().Apply(t.Context(), plan, dlq.ApplyConfig{Takeover: true})
+	require.NoError(t, err)
+	require.Equal(t, int64(90), job.Moved)
+	d.requireOnceInOrder(90)
+}
+
+// TestAJobThatOthersFinishedShutsNobodyOut: its process was stopped, another one finished the
+// job and a third one works at the next. When the first one goes on, nobody is disturbed.
+func TestAJobThatOthersFinishedShutsNobodyOut(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t)
+	d.fill(0, 90)
+	plan := d.forced()
+	stopped, thaw := make(chan struct{}), make(chan struct{})
+	reads := 0
+	dlq.At(d.redriver, func(at string) error {
+		if at == "read" {
+			reads++
+			if reads == 2 {
+				close(stopped)
+				<-thaw
+			}
+		}
+		return nil
+	})
+	ended := make(chan error, 1)
+	go func() {
+		_, err := d.redriver.Apply(t.Context(), plan, dlq.ApplyConfig{Rate: 300})
+		ended <- err
+	}()
+	<-stopped
+	_, err := d.newRedriver().Apply(t.Context(), plan, dlq.ApplyConfig{Takeover: true})
+	require.NoError(t, err)
+	d.fill(90, 180)
+	third := d.newRedriver()
+	opened := 0
+	dlq.At(third, func(at string) error {
+		switch at {
+		case "opened":
+			opened++
+		case "over":
+			return <-ended
+		case "claimed":
+			close(thaw)
+		}
+		return nil
+	})
+	_, err = third.Apply(t.Context(), d.forced(), dlq.ApplyConfig{Rate: 30})
+	require.NoError(t, err)
+	require.Equal(t, 1, opened, "it was shut out")
+	d.requireOnceInOrder(180)
+}
