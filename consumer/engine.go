@@ -52,6 +52,7 @@ type engine struct {
 	regain     regain
 	followed   followed
 	landings   landings
+	unsaid     unsaid
 	background sync.WaitGroup
 
 	// mu guards the two tables; it is never held while an assignment's mutex

@@ -3,6 +3,7 @@ package consumer
 import (
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -304,13 +305,26 @@ func (e *engine) deliver(h *failure.Hop, r *kgo.Record, done func(error)) {
 	e.produce(r, func(_ *kgo.Record, err error) { told(err) })
 }
 
+// unsaid counts the hops that were forgone, and knows when that was logged.
+type unsaid struct {
+	n  atomic.Int64
+	at atomic.Int64 // as the engine's clock has it
+}
+
+// unsaidEvery is how often it is logged at most: there may be as many as records.
+const unsaidEvery = int64(10 * time.Second)
+
 // forgone says that a hop is not published, and nothing waits for it.
 func (e *engine) forgone(h *failure.Hop, err error) {
 	if errors.Is(err, kgo.ErrClientClosed) {
 		return
 	}
-	e.log.Warn("what became of a record that came back from the dead-letter queue could not be written: whoever sent it back does not learn it",
-		zap.String("to", h.Record.Topic), zap.Error(kafka.Explain("consumer: publishing to "+h.Record.Topic, err)))
+	n, at, now := e.unsaid.n.Add(1), e.unsaid.at.Load(), e.clock()
+	if (n > 1 && now-at < unsaidEvery) || !e.unsaid.at.CompareAndSwap(at, now) {
+		return
+	}
+	e.log.Warn("what became of records that came back from the dead-letter queue cannot be written: whoever sent them back does not learn it",
+		zap.Int64("records", n), zap.String("to", h.Record.Topic), zap.Error(kafka.Explain("consumer: publishing to "+h.Record.Topic, err)))
 }
 
 const (
