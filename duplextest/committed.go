@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/duplex-go/duplex"
 )
@@ -18,7 +19,8 @@ import (
 // want is −1 for a group that never committed there.
 func RequireCommitted(t testing.TB, c duplex.Cluster, group, topic string, partition int32, want int64) {
 	t.Helper()
-	administer(t, c, func(ctx context.Context, admin *kadm.Client) {
+	administer(t, c, func(ctx context.Context, cl *kgo.Client) {
+		admin := kadm.NewClient(cl)
 		got, err := committed(ctx, admin, group, topic, partition)
 		for deadline := time.Now().Add(patience); (err != nil || got != want) && time.Now().Before(deadline); {
 			select {

@@ -8,8 +8,10 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/duplex-go/duplex"
+	"github.com/duplex-go/duplex/internal/kafka"
 )
 
 // Unique makes a name that nothing else has out of one that a reader knows, for
@@ -38,13 +40,14 @@ func NewTopic(t testing.TB, c duplex.Cluster, name string, partitions int32, con
 	if partitions == 0 {
 		partitions = -1 // Kafka's word for its default
 	}
-	administer(t, c, func(ctx context.Context, admin *kadm.Client) {
-		_, err := admin.CreateTopic(ctx, partitions, -1, values, name)
+	administer(t, c, func(ctx context.Context, cl *kgo.Client) {
+		_, err := kadm.NewClient(cl).CreateTopic(ctx, partitions, -1, values, name)
 		require.NoError(t, err, "creating topic %q", name)
+		kafka.AwaitEverywhere(ctx, cl, name) // Kafka answers before all brokers know it
 	})
 	t.Cleanup(func() {
-		administer(t, c, func(ctx context.Context, admin *kadm.Client) {
-			_, err := admin.DeleteTopic(ctx, name)
+		administer(t, c, func(ctx context.Context, cl *kgo.Client) {
+			_, err := kadm.NewClient(cl).DeleteTopic(ctx, name)
 			require.NoError(t, err, "deleting topic %q", name)
 		})
 	})
@@ -53,11 +56,11 @@ func NewTopic(t testing.TB, c duplex.Cluster, name string, partitions int32, con
 
 // administer runs fn with a client of its own, for at most as long as anyone
 // has patience.
-func administer(t testing.TB, c duplex.Cluster, fn func(context.Context, *kadm.Client)) {
+func administer(t testing.TB, c duplex.Cluster, fn func(context.Context, *kgo.Client)) {
 	t.Helper()
 	cl := client(t, c)
 	defer cl.Close()
 	ctx, cancel := context.WithTimeout(context.Background(), 3*patience)
 	defer cancel()
-	fn(ctx, kadm.NewClient(cl))
+	fn(ctx, cl)
 }
