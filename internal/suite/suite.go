@@ -40,7 +40,7 @@ type Scenario struct {
 // Scenarios returns all scenarios, in the order of their files.
 func Scenarios() []Scenario {
 	var all []Scenario
-	for _, some := range [][]Scenario{publishing(), refusing(), consuming(), isolation(), failing(), rebalancing(), steering(), chaining(), calling()} {
+	for _, some := range [][]Scenario{publishing(), refusing(), consuming(), isolation(), failing(), rebalancing(), steering(), chaining(), redriving(), calling()} {
 		all = append(all, some...)
 	}
 	return all
