@@ -59,10 +59,10 @@ func (t Target) outcomes() bool { return !t.Origin && t.Topic == "" }
 func (t Target) of(l *Letter) string {
 	source := cmp.Or(l.Handler, l.Origin.Topic)
 	switch {
-	case !l.HasOrigin():
-		return ""
 	case t.Topic != "":
 		return t.Topic
+	case !l.HasOrigin():
+		return ""
 	case t.Origin:
 		return l.Origin.Topic
 	case l.Group == "" || source == "":
@@ -95,11 +95,15 @@ var byKey = kgo.StickyKeyPartitioner(nil).ForTopic("")
 // partitionOf is the partition of a record at its target: the one of the same number as at
 // its origin, if it goes there or to its group's own topic; else that of its key.
 func (t Target) partitionOf(l *Letter, partitions int32) int32 {
+	from := l.Origin.Partition
+	if from < 0 { // it does not say
+		from = l.Partition
+	}
 	switch {
 	case partitions <= 1:
 		return 0
 	case t.outcomes(), l.Record.Key == nil:
-		return l.Origin.Partition % partitions
+		return from % partitions
 	case t.Origin && l.Origin.Partition < partitions:
 		return l.Origin.Partition
 	}

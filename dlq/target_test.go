@@ -84,6 +84,10 @@ func TestLettersOfOthersBecomeRecordsOfOurs(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, []any{int32(3), int64(9), 1}, []any{j.origin.Partition, j.origin.Offset, j.generation})
 	require.Empty(t, Target{}.of(decoded(&kgo.Record{Topic: "orders-dlt"})), "it says nothing")
+	silent := decoded(&kgo.Record{Topic: "orders-dlt", Partition: 5, Value: []byte("v")})
+	require.Equal(t, "repair", Target{Topic: "repair"}.of(silent), "but anything may go where somebody says")
+	require.Equal(t, int32(1), Target{Topic: "repair"}.partitionOf(silent, 4))
+	require.Equal(t, []string{"dlq-id=orders-dlt/5/0@#AAAAAA", "dlq-generation=1", "dlq-redrive-id=rnew"}, pairs(Target{Topic: "repair"}.redriven(silent, "rnew", false).Headers))
 	require.Equal(t, "repair", Target{Topic: "repair"}.of(decoded(ourLetter())))
 }
 

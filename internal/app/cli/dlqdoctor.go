@@ -175,8 +175,8 @@ func (d *checkup) withoutOrigin(ctx context.Context, i *dlq.Inspector, queue str
 		return 0, err
 	}
 	if lost > 0 {
-		say(finding{"origin", stateWarning, fmt.Sprintf("%s open letters do not say where they came from, such as %s: no redrive takes them", terminal.Count(lost), example),
-			"look at who writes them, and publish them by hand: duplex dlq export " + queue})
+		say(finding{"origin", stateWarning, fmt.Sprintf("%s open letters do not say where they came from, such as %s: only a redrive --to topic:NAME takes them", terminal.Count(lost), example),
+			"look at who writes them: duplex dlq show " + queue + " " + example})
 	}
 	return scanned.Total().Read, nil
 }

@@ -101,7 +101,7 @@ func blockedWords(why dlq.Blocked) string {
 	case dlq.BlockedLoop:
 		return "came back too often: --force, with a reason, brings them back once more"
 	case dlq.BlockedNoOrigin:
-		return "do not say where they came from, and stay; or only not whose they are: --to topic:NAME takes those"
+		return "do not say where they came from, or whose they are: --to topic:NAME takes them"
 	case dlq.BlockedNoTopic:
 		return "would go to a topic that does not exist, or is a queue"
 	case dlq.BlockedGone:
