@@ -176,3 +176,46 @@ func TestAJobThatOthersFinishedShutsNobodyOut(t *testing.T) {
 	require.Equal(t, 1, opened, "it was shut out")
 	d.requireOnceInOrder(180)
 }
+
+// TestAStateTopicThatIsDeletedUnderAJob ends it: begun anew, it would publish all again.
+func TestAStateTopicThatIsDeletedUnderAJob(t *testing.T) {
+	t.Parallel()
+	away := errors.New("the broker went away")
+	for name, test := range map[string]struct {
+		made  bool // another one
+		fault error
+	}{"and it goes on": {}, "and it begins again": {fault: away}, "and somebody makes it again": {made: true, fault: away}} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			d := newDesk(t)
+			d.fill(0, 300)
+			commits := 0
+			dlq.At(d.redriver, func(at string) error {
+				if at != "committed" {
+					return nil
+				}
+				commits++
+				if commits != 3 {
+					return nil
+				}
+				admin := kadm.NewClient(d.client)
+				_, err := admin.DeleteTopic(t.Context(), dlq.StateTopic("boards"))
+				require.NoError(t, err)
+				if test.made {
+					_, err = admin.CreateTopic(t.Context(), 1, 1, nil, dlq.StateTopic("boards"))
+					require.NoError(t, err)
+				}
+				return test.fault
+			})
+			_, err := d.redriver.Apply(t.Context(), d.forced(), dlq.ApplyConfig{Rate: 100})
+			require.ErrorIs(t, err, duplex.ErrUnknownTopic)
+			all, seen := d.committed(back), map[int]bool{}
+			for _, r := range all {
+				n := number(t, r)
+				require.False(t, seen[n], "letter %d came twice", n)
+				seen[n] = true
+			}
+			require.Less(t, len(all), 300)
+		})
+	}
+}

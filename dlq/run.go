@@ -180,6 +180,12 @@ func (w *runner) claim(ctx context.Context) error {
 	now := time.Now()
 	j := w.log.states.all[w.id]
 	if j == nil {
+		if w.owned { // begun anew, it would publish all again
+			return permanent{&duplex.Error{
+				Op: "dlq: working at job " + w.id, Codes: []duplex.Code{duplex.ErrUnknownTopic},
+				Hint: fmt.Sprintf("nothing is known of it any more: somebody deleted topic %s; see what came back, and make a new plan for the rest", w.log.topic),
+			}}
+		}
 		if w.plan == nil {
 			return permanent{noJob(w.log.states.queue, w.id, w.log.states.jobs)}
 		}

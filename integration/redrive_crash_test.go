@@ -35,7 +35,11 @@ func redriveStops() (all []redriveStop) {
 		all = append(all, redriveStop{atClaim, 1, point})
 	}
 	all = append(all, redriveStop{atMove, 1, lettersRead})
-	for _, nth := range []int{1, 3} {
+	times := []int{1, 3}
+	if longForms() {
+		times = []int{1, 2, 3, 4, 5}
+	}
+	for _, nth := range times {
 		for _, point := range []redrivePoint{beforeRecords, recordsSent, recordsStored, beforeEnd, endSent, endStored} {
 			all = append(all, redriveStop{atMove, nth, point})
 		}

@@ -148,7 +148,8 @@ var errStillDown = errors.New("still down")
 func TestRedriveWhileMembersComeAndGo(t *testing.T) {
 	t.Parallel()
 	c := cluster(t)
-	const letters, rate = 1500, 250
+	const rate = 250
+	letters := int(shortOr(1500, 30_000))
 	d := newDesk(t, c, 6, "")
 	d.fails = func(r *kgo.Record) error {
 		if n, err := strconv.Atoi(string(r.Key[1:])); err != nil || n%10 == 0 {
@@ -194,7 +195,7 @@ func TestRedriveWhileMembersComeAndGo(t *testing.T) {
 	require.NoError(t, stay())
 	handled, again := d.seen()
 	require.Equal(t, letters*9/10, handled)
-	require.Equal(t, []int64{letters * 9 / 10, letters / 10}, []int64{job.Handled, job.DeadAgain})
+	require.Equal(t, []int64{int64(letters) * 9 / 10, int64(letters) / 10}, []int64{job.Handled, job.DeadAgain})
 	found := d.requireOnce("rebalances", letters)
 	require.Equal(t, map[dlq.State]int{dlq.StateHandled: letters * 9 / 10, dlq.StateDeadAgain: letters / 10, dlq.StateOpen: letters / 10}, d.states())
 	t.Logf("%d changes of members: %d letters came back once, %d handled (%d again), %d dead again, %d pending",
