@@ -31,7 +31,7 @@ type redriveStop struct {
 func (s redriveStop) String() string { return fmt.Sprintf("%s %d: %s", s.at, s.nth, s.point) }
 
 func redriveStops() (all []redriveStop) {
-	for _, point := range []redrivePoint{openSent, openAnswered, beforeRecords, recordsStored, beforeEnd, endSent, endStored} {
+	for _, point := range []redrivePoint{beforeOpen, openSent, openAnswered, beforeRecords, recordsStored, beforeEnd, endSent, endStored} {
 		all = append(all, redriveStop{atClaim, 1, point})
 	}
 	all = append(all, redriveStop{atMove, 1, lettersRead})
@@ -217,6 +217,24 @@ func TestTwoRedrivesAtOnce(t *testing.T) {
 		require.Equal(t, map[dlq.State]int{dlq.StateRedriven: redriveLetters}, p.states())
 	}
 	t.Logf("two at once: %d pairs, one of each refused, %d letters once each", len(pairs), redriveLetters)
+}
+
+// D1, D5: a process that found nobody at work is stopped before it shuts others out, and another
+// one redrives the same letters meanwhile. The first one learns of it, and is refused.
+func TestOvertakenRedriveIsRefused(t *testing.T) {
+	t.Parallel()
+	k := newRedriveCase(newDesk(t, cluster(t), redrivePartitions, ""), redriveStop{atClaim, 1, beforeOpen})
+	first := k.start(k.dying(true))
+	require.Eventually(t, func() bool { return strings.Contains(first.stdout.String(), "stops") }, groupPatience, 20*time.Millisecond, "it does not stop")
+	other := k.settings
+	other.Plan, other.Rate = k.plan(k.redriver(k.cluster)), 0
+	require.Equal(t, endedDone, k.start(other).wait(t))
+	first.signal(t, syscall.SIGCONT)
+	require.Equal(t, endedRefused, first.wait(t), first.stderr.tail())
+	require.Contains(t, first.stderr.String(), "another job had 90 of its letters")
+	found := k.requireOnce("overtaken", redriveLetters)
+	require.Equal(t, map[dlq.State]int{dlq.StateRedriven: redriveLetters}, k.states())
+	t.Logf("overtaken before it shut others out: refused; %d letters once, %d copies", found.once, found.copies)
 }
 
 // D1: a process that works is taken over by another one, and ends.

@@ -29,6 +29,7 @@ type redrivePoint string
 
 // The points, in their order.
 const (
+	beforeOpen    redrivePoint = "before the opening"
 	openSent      redrivePoint = "opening sent"
 	openAnswered  redrivePoint = "opened"
 	lettersRead   redrivePoint = "letters fetched"
@@ -168,6 +169,8 @@ func (p *redriveProcess) reaches(point redrivePoint) {
 
 func (p *redriveProcess) sends(r kmsg.Request) {
 	switch r.(type) {
+	case *kmsg.InitProducerIDRequest:
+		p.reaches(beforeOpen)
 	case *kmsg.ProduceRequest:
 		p.reaches(beforeRecords)
 	case *kmsg.EndTxnRequest:
