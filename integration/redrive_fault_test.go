@@ -13,6 +13,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/duplex-go/duplex"
 	"github.com/duplex-go/duplex/dlq"
 )
 
@@ -247,4 +248,31 @@ func TestStateTopicIsDeletedUnderAConsumer(t *testing.T) {
 	require.NoError(t, stop())
 	require.Equal(t, map[dlq.State]int{dlq.StateOpen: 2 * letters}, d.states(), "nothing is known any more")
 	t.Logf("state topic deleted: %d letters handled, all committed %s later", handled, took.Round(time.Millisecond))
+}
+
+// Somebody deletes the state topic under a job: it ends with an error that says so, and
+// begins nothing anew.
+func TestStateTopicIsDeletedUnderARedrive(t *testing.T) {
+	t.Parallel()
+	const letters = 150
+	d := newDesk(t, cluster(t), redrivePartitions, "")
+	d.fill(0, letters)
+	r := d.redriver(d.cluster)
+	var deleting error
+	deleted := time.Time{}
+	_, err := r.Apply(t.Context(), d.plan(r), dlq.ApplyConfig{Rate: 60, Progress: func(p dlq.JobProgress) {
+		if p.Moved >= 30 && deleted.IsZero() {
+			deleted = time.Now()
+			resps, err := d.admin.DeleteTopics(t.Context(), d.state)
+			deleting = errors.Join(err, resps.Error())
+		}
+	}})
+	took := time.Since(deleted)
+	require.NoError(t, deleting)
+	require.ErrorIs(t, err, duplex.ErrUnknownTopic)
+	found := d.cameBack()
+	require.Zero(t, found.copies)
+	require.Less(t, found.once, letters)
+	t.Logf("state topic deleted under a job: it ended %s later; %d of %d letters came back once, %d copies: %.300v",
+		took.Round(time.Millisecond), found.once, letters, found.copies, err)
 }
