@@ -97,15 +97,18 @@ func TestKillsAtEveryPointOfARedrive(t *testing.T) {
 		cases = append(cases, newRedriveCase(newDesk(t, c, redrivePartitions, fmt.Sprint("-", i)), stop))
 	}
 	began := time.Now()
-	for _, k := range cases {
-		k.process = k.start(k.dying(false))
-	}
 	var waiting sync.WaitGroup
 	for _, k := range cases {
-		require.Equal(t, -1, k.process.wait(t), "%s: it was to be killed: %s", k.stop, k.process.stderr.tail())
-		waiting.Go(func() { k.waited, k.trouble = k.readersWait(t.Context()) })
+		k.process = k.start(k.dying(false))
+		waiting.Go(func() {
+			<-k.process.exited
+			k.waited, k.trouble = k.readersWait(t.Context())
+		})
 	}
 	waiting.Wait()
+	for _, k := range cases {
+		require.Equal(t, -1, k.process.wait(t), "%s: it was to be killed: %s", k.stop, k.process.stderr.tail())
+	}
 	t.Logf("%d processes killed, and no reader waits, after %s", len(cases), time.Since(began))
 	for i, k := range cases {
 		s := k.settings
@@ -133,8 +136,9 @@ func (c *redriveCase) check() string {
 	job := c.only(c.redriver(c.cluster))
 	require.Equal(c.t, []any{dlq.JobDone, int64(redriveLetters), int64(0)}, []any{job.State, job.Moved, job.Expired}, what)
 	require.Less(c.t, c.waited, mostWait, "%s: how long readers of committed records waited", what)
-	if c.stop.point == recordsStored && c.stop.at == atMove {
+	if c.stop.point == beforeEnd && c.stop.at == atMove {
 		require.Positive(c.t, found.aborted, "%s: it was killed before it had published anything", what)
+		require.Greater(c.t, c.waited, time.Second, "%s: no transaction was open, and readers are to wait behind one", what)
 	}
 	return fmt.Sprintf("%-32s %8d %10d %10d %12s", what, found.once, found.copies, found.aborted, c.waited.Round(time.Millisecond))
 }
