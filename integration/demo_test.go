@@ -19,14 +19,16 @@ func TestDemoKeepsItsPromisesAndLeavesNothingBehind(t *testing.T) {
 	var s struct {
 		Published, Handled, Retried, Recovered, Dead, Dropped, Lost, Duplicated, Unknown, Failed, Rebalances int
 		OutOfOrder                                                                                           int `json:"out_of_order"`
-		Calls, Answered, Errors, Unanswered                                                                  int
+		Calls, Answered, Errors, Unanswered, Redriven, Open                                                  int
+		WrongEdits                                                                                           int     `json:"wrong_edits"`
 		WrongQuotes                                                                                          int     `json:"wrong_quotes"`
 		Untrue                                                                                               int     `json:"untrue_errors"`
 		RunAgain                                                                                             int     `json:"run_again"`
 		CallP50                                                                                              float64 `json:"call_p50_ms"`
 	}
 	require.NoError(t, json.Unmarshal([]byte(stdout), &s), stdout)
-	require.Equal(t, []int{2000, 1971, 3, 26}, []int{s.Published, s.Handled, s.Dead, s.Dropped})
+	require.Equal(t, []int{2000, 1974, 0, 26}, []int{s.Published, s.Handled, s.Dead, s.Dropped})
+	require.Equal(t, []int{3, 0, 0}, []int{s.Redriven, s.Open, s.WrongEdits}, "the damaged ones came back, mended")
 	require.Positive(t, s.Retried)
 	require.Equal(t, s.Retried, s.Recovered)
 	require.Equal(t, []int{0, 0, 0, 0, 0}, []int{s.Lost, s.Duplicated, s.OutOfOrder, s.Unknown, s.Failed})
