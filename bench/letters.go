@@ -34,7 +34,7 @@ const (
 func letterWorkloads() []workload {
 	return []workload{
 		{Name: "group dead letters", Kind: groupLetters, Bytes: 100, Records: 1_000_000, Keys: keys},
-		{Name: "redrive", Kind: redriveLetters, Bytes: 100, Records: 300_000, Keys: keys},
+		{Name: "redrive", Kind: redriveLetters, Bytes: 100, Records: 1_000_000, Keys: keys},
 		{Name: "redrive 1 KiB", Kind: redriveLetters, Bytes: 1024, Records: 200_000, Keys: keys},
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -82,10 +83,16 @@ func (s *selectedReader) expire(partition int32, start int64) {
 // take gives at most n letters of the selection, and not many more than mostBytes, waiting
 // for the first of them until ctx ends. What it passed over is in next.
 func (s *selectedReader) take(ctx context.Context, n int64) (letters []*Letter, err error) {
+	more := ctx // until it ends it is waited for what fills a transaction
 	for bytes := 0; int64(len(letters)) < n && bytes < mostBytes && !s.done(); {
 		if len(s.polled) == 0 {
-			if err := s.poll(ctx, len(letters) == 0); err != nil || len(s.polled) == 0 {
+			if err := s.poll(more); err != nil || len(s.polled) == 0 {
 				return letters, err
+			}
+			if more == ctx {
+				bounded, cancel := context.WithTimeout(ctx, fill)
+				defer cancel()
+				more = bounded
 			}
 		}
 		r := s.polled[0]
@@ -103,14 +110,13 @@ func (s *selectedReader) take(ctx context.Context, n int64) (letters []*Letter, 
 	return letters, nil
 }
 
-// poll reads on. It waits for letters, or takes what was fetched already.
-func (s *selectedReader) poll(ctx context.Context, wait bool) error {
-	polling, cancel := context.WithCancel(ctx)
-	defer cancel()
-	if !wait {
-		cancel()
-	}
-	fetches := s.client.PollRecords(polling, mostAtOnce)
+// fill is for how long it is waited for more letters, once there are some: each transaction
+// costs Kafka as much as a thousand records.
+const fill = 50 * time.Millisecond
+
+// poll reads on, and waits for letters until ctx ends.
+func (s *selectedReader) poll(ctx context.Context) error {
+	fetches := s.client.PollFetches(ctx) // all, so that the next fetch is under way
 	var failed error
 	fetches.EachError(func(topic string, partition int32, err error) {
 		switch {
