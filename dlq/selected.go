@@ -83,16 +83,18 @@ func (s *selectedReader) expire(partition int32, start int64) {
 // take gives at most n letters of the selection, and not many more than mostBytes, waiting
 // for the first of them until ctx ends. What it passed over is in next.
 func (s *selectedReader) take(ctx context.Context, n int64) (letters []*Letter, err error) {
-	more := ctx // until it ends it is waited for what fills a transaction
+	var until time.Time // then it is no longer waited for what fills a transaction
 	for bytes := 0; int64(len(letters)) < n && bytes < mostBytes && !s.done(); {
 		if len(s.polled) == 0 {
-			if err := s.poll(more); err != nil || len(s.polled) == 0 {
-				return letters, err
+			wait := openTimeout // ctx ends before
+			if len(letters) > 0 {
+				if until.IsZero() {
+					until = time.Now().Add(fill)
+				}
+				wait = time.Until(until)
 			}
-			if more == ctx {
-				bounded, cancel := context.WithTimeout(ctx, fill)
-				defer cancel()
-				more = bounded
+			if err := s.poll(ctx, wait); err != nil || len(s.polled) == 0 {
+				return letters, err
 			}
 		}
 		r := s.polled[0]
@@ -114,9 +116,11 @@ func (s *selectedReader) take(ctx context.Context, n int64) (letters []*Letter, 
 // costs Kafka as much as a thousand records.
 const fill = 50 * time.Millisecond
 
-// poll reads on, and waits for letters until ctx ends.
-func (s *selectedReader) poll(ctx context.Context) error {
-	fetches := s.client.PollFetches(ctx) // all, so that the next fetch is under way
+// poll reads on, and waits for letters so long, or until ctx ends.
+func (s *selectedReader) poll(ctx context.Context, wait time.Duration) error {
+	polling, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
+	fetches := s.client.PollFetches(polling) // all, so that the next fetch is under way
 	var failed error
 	fetches.EachError(func(topic string, partition int32, err error) {
 		switch {
