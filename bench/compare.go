@@ -44,6 +44,27 @@ func compare(ctx context.Context, o options, command string, out, talk io.Writer
 	return o.print(r, out, talk)
 }
 
+// measureAll runs those of workloads that the options choose.
+func measureAll(ctx context.Context, o options, talk io.Writer, workloads []workload) (all []measured, err error) {
+	c, err := connect(ctx, o.Brokers)
+	if err != nil {
+		return nil, err
+	}
+	defer c.close()
+	b := bench{options: o, cluster: c, talk: talk, id: strconv.FormatInt(time.Now().UnixMilli(), 36), run: inChild}
+	for _, w := range workloads {
+		if !o.only.MatchString(w.Name) {
+			continue
+		}
+		runs, err := b.workload(ctx, w.scaled(o.Scale))
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", w.Name, err)
+		}
+		all = append(all, runs)
+	}
+	return all, nil
+}
+
 // bench is one comparison at work.
 type bench struct {
 	options

@@ -73,22 +73,10 @@ func (w workload) retries() bool { return w.Kind == failed && !w.Dead }
 
 // compareFailures runs the workloads with failures and prints their report.
 func compareFailures(ctx context.Context, o options, out, talk io.Writer) error {
-	c, err := connect(ctx, o.Brokers)
-	if err != nil {
-		return err
-	}
-	defer c.close()
 	r := failureReport{Began: time.Now().UTC(), Settings: failureSettings(), Partitions: o.Partitions, Rounds: o.Rounds}
-	b := bench{options: o, cluster: c, talk: talk, id: strconv.FormatInt(time.Now().UnixMilli(), 36), run: inChild}
-	for _, w := range failureWorkloads() {
-		if !o.only.MatchString(w.Name) {
-			continue
-		}
-		runs, err := b.workload(ctx, w.scaled(o.Scale))
-		if err != nil {
-			return fmt.Errorf("%s: %w", w.Name, err)
-		}
-		r.Workloads = append(r.Workloads, runs)
+	var err error
+	if r.Workloads, err = measureAll(ctx, o, talk, failureWorkloads()); err != nil {
+		return err
 	}
 	return o.print(r, out, talk)
 }

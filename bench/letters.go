@@ -71,22 +71,10 @@ func (a arm) what() string { return string(a) }
 
 // compareLetters runs the workloads with dead letters and prints their report.
 func compareLetters(ctx context.Context, o options, out, talk io.Writer) error {
-	c, err := connect(ctx, o.Brokers)
-	if err != nil {
-		return err
-	}
-	defer c.close()
 	r := report{Began: time.Now().UTC(), Settings: letterSettings(), Partitions: o.Partitions, Rounds: o.Rounds}
-	b := bench{options: o, cluster: c, talk: talk, id: strconv.FormatInt(time.Now().UnixMilli(), 36), run: inChild}
-	for _, w := range letterWorkloads() {
-		if !o.only.MatchString(w.Name) {
-			continue
-		}
-		runs, err := b.workload(ctx, w.scaled(o.Scale))
-		if err != nil {
-			return fmt.Errorf("%s: %w", w.Name, err)
-		}
-		r.Workloads = append(r.Workloads, runs)
+	var err error
+	if r.Workloads, err = measureAll(ctx, o, talk, letterWorkloads()); err != nil {
+		return err
 	}
 	return o.print(r, out, talk)
 }
