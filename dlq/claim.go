@@ -61,7 +61,10 @@ func (w *runner) claim(ctx context.Context) error {
 	if j.Owner != w.owner {
 		event = "taken over"
 	}
-	j.Owner, j.State, w.owned = w.owner, JobRunning, true
+	if !w.owned || j.State != JobPaused { // an error does not end a pause
+		j.State = JobRunning
+	}
+	j.Owner, w.owned = w.owner, true
 	w.log.states.ours = w.id
 	if err := w.write(ctx, nil, nil, event); err != nil {
 		return err

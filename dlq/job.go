@@ -100,6 +100,14 @@ type Job struct {
 	asked      int // how often somebody wanted something of it
 }
 
+// unleave takes back that a letter was left: it is published after all.
+func (j *Job) unleave(l *Letter) {
+	if set := j.left[l.Partition]; set.Has(l.Offset) {
+		j.left[l.Partition] = set.Without(offsets.Of(l.Offset, l.Offset+1))
+		j.Left = sum(j.left)
+	}
+}
+
 // Pending is how many records moved whose outcome is not known.
 func (j *Job) Pending() int64 { return max(j.Moved-j.Handled-j.DeadAgain, 0) }
 

@@ -14,7 +14,7 @@ type pace struct {
 	maxPending int64
 
 	since time.Time // of the rate, as it is
-	sent  int64     // since then
+	sent  float64   // since then, and what it was not used for
 }
 
 const (
@@ -26,6 +26,9 @@ const (
 	// grain is how much time's worth of records go together, where they are held back: each
 	// transaction costs something.
 	grain = 100 * time.Millisecond
+	// catchUp is how much time's worth of records may follow at once, where for a while none
+	// could go.
+	catchUp = time.Second
 )
 
 // set changes the rate.
@@ -55,7 +58,10 @@ func (p *pace) allow(now time.Time, j *Job) (n int64, wait time.Duration, why st
 	if p.since.IsZero() {
 		p.since = now
 	}
-	due := p.due(now.Sub(p.since)) - float64(p.sent)
+	due := p.due(now.Sub(p.since)) - p.sent
+	if unused := due - max(1, p.rate*catchUp.Seconds()); unused > 0 { // after a pause, or a wait for outcomes
+		due, p.sent = due-unused, p.sent+unused
+	}
 	want := max(1, min(math.Floor(p.rate*grain.Seconds()), float64(n)))
 	if due < want {
 		return 0, min(max(time.Duration((want-due)/p.rate*float64(time.Second)), time.Millisecond), glance), ""
@@ -77,4 +83,4 @@ func (p *pace) due(after time.Duration) float64 {
 }
 
 // moved counts records that went.
-func (p *pace) moved(n int64) { p.sent += n }
+func (p *pace) moved(n int64) { p.sent += float64(n) }

@@ -60,3 +60,18 @@ func TestPaceWaitsForOutcomes(t *testing.T) {
 	require.Equal(t, int64(20), go1(60, 25, 5), "30 are pending")
 	require.Zero(t, go1(100, 50, 0))
 }
+
+// TestPaceDoesNotMakeUpForAPause: the rate holds for those who get the records, whatever the
+// job waited for before.
+func TestPaceDoesNotMakeUpForAPause(t *testing.T) {
+	t.Parallel()
+	start := time.Unix(1700000000, 0)
+	for _, cfg := range []dlq.ApplyConfig{{Rate: 10}, {Rate: 10, Ramp: time.Minute}, {Rate: 0.5}} {
+		p := dlq.NewPace(cfg, start)
+		moved := goFor(p, start, 2*time.Minute, 0)
+		later := start.Add(time.Hour)
+		after := goFor(p, later, 10*time.Second, moved)
+		require.LessOrEqual(t, float64(after-moved), cfg.Rate*11+1, "%+v", cfg)
+		require.GreaterOrEqual(t, float64(after-moved), cfg.Rate*9, "%+v", cfg)
+	}
+}

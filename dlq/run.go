@@ -367,6 +367,7 @@ func (w *runner) move(ctx context.Context, records []*kgo.Record, letters []*Let
 	j.Moved += int64(len(records))
 	for _, l := range letters {
 		j.Bytes += int64(l.Size)
+		j.unleave(l)
 	}
 	var entries []*kgo.Record
 	if len(letters) > 0 {

@@ -4,7 +4,9 @@ package dlq_test
 
 import (
 	"context"
+	"errors"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -212,4 +214,36 @@ func (d *desk) jobs() (ids []string) {
 		ids = append(ids, j.ID)
 	}
 	return ids
+}
+
+// TestVirtualAPauseOutlivesAnError: whoever paused a job has it paused until somebody has it go
+// on.
+func TestVirtualAPauseOutlivesAnError(t *testing.T) {
+	duplextest.VirtualTime(t, func(t *testing.T, b *broker.Broker) {
+		d := deskOn(t, b)
+		d.fill(0, 60)
+		var failing atomic.Bool
+		failed := 0
+		dlq.At(d.redriver, func(at string) error {
+			if at == "begun" && failing.CompareAndSwap(true, false) {
+				failed++
+				return errors.New("the broker went away")
+			}
+			return nil
+		})
+		id, ended := d.working(d.redriver, d.forced(), dlq.ApplyConfig{Rate: 20})
+		other := d.newRedriver()
+		require.NoError(t, other.Pause(t.Context(), queue, id, "ada"))
+		time.Sleep(2 * time.Second)
+		failing.Store(true)
+		time.Sleep(30 * time.Second)
+		still, err := other.Job(t.Context(), queue, id)
+		require.NoError(t, err)
+		require.Equal(t, dlq.JobPaused, still.State)
+		require.Less(t, still.Moved, int64(60))
+		require.NoError(t, other.Continue(t.Context(), queue, id, "ada", 0))
+		require.NoError(t, <-ended)
+		require.Equal(t, 1, failed)
+		d.requireOnceInOrder(60)
+	})
 }
