@@ -12,7 +12,8 @@ import (
 // decoder makes letters of records. Most letters of a queue say the same of many
 // things, so it remembers words and fingerprints, within bounds. One goroutine uses it.
 type decoder struct {
-	stacks       bool // are wanted
+	failures     bool // what is said of errors is wanted
+	stacks       bool // and of their stacks
 	words        map[string]string
 	fingerprints map[cause]string
 }
@@ -24,7 +25,7 @@ const (
 )
 
 func newDecoder() *decoder {
-	return &decoder{stacks: true, words: map[string]string{}, fingerprints: map[cause]string{}}
+	return &decoder{failures: true, stacks: true, words: map[string]string{}, fingerprints: map[cause]string{}}
 }
 
 // decode makes l the letter that r is. Nothing that stands in a record makes it fail:
@@ -35,20 +36,21 @@ func (d *decoder) decode(l *Letter, r *kgo.Record) {
 		Dialect: DialectUnknown, Size: size(r), Record: r,
 		Failure: Failure{Origin: Origin{Partition: -1, Offset: -1}},
 	}
-	switch of := dialectOf(r.Headers); of {
+	var p parser
+	switch of := dialectOf(r.Headers, &p); of {
 	case noFamily:
 	case familyDuplex:
-		d.ours(l, r)
+		d.ours(l, r, &p)
 	default:
 		d.foreign(l, r, of)
 	}
 	if l.ID == "" {
 		l.ID = madeID(l)
 	}
-	if l.Fingerprint == "" {
+	if d.failures && l.Fingerprint == "" {
 		l.Fingerprint = d.fingerprint(l, "")
 	}
-	if l.Trace == "" {
+	if d.failures {
 		l.Trace = trace(r.Headers)
 	}
 }
@@ -132,39 +134,36 @@ func (d *decoder) fingerprint(l *Letter, frame string) string {
 
 // ours reads the headers that Duplex writes. It differs from parseJourney, which the
 // consumer asks, in that it goes on when one of them is wrong.
-func (d *decoder) ours(l *Letter, r *kgo.Record) {
+func (d *decoder) ours(l *Letter, r *kgo.Record, p *parser) {
 	l.Dialect = DialectDuplex
-	var p parser
-	for i := range r.Headers {
-		n := numberOf(r.Headers[i].Key)
-		if n < 0 {
-			continue
-		}
-		if p.there[n] {
-			p.fail(r.Headers[i].Key, "stands there twice")
-		}
-		p.there[n], p.values[n] = true, r.Headers[i].Value
-	}
-	word := func(name string) string { return d.word(p.raw(name, maxWord), maxWord) }
 	l.ID = p.id()
-	l.Group, l.Handler = word(HeaderGroup), word(HeaderHandler)
-	l.Reason, l.ErrorType, l.ErrorCode = Reason(word(HeaderReason)), word(HeaderErrorType), word(HeaderErrorCode)
-	l.ErrorMessage = d.text(p.raw(HeaderErrorMessage, maxMessage), maxMessage)
-	if stack := p.raw(HeaderErrorStack, maxStack); d.stacks || len(p.values[numberOf(HeaderFingerprint)]) == 0 {
-		l.Stack = d.text(stack, maxStack)
-	}
-	l.Fingerprint = d.word(p.raw(HeaderFingerprint, maxFingerprint), maxFingerprint)
-	l.Attempts = int(p.optional(HeaderAttempt, 0, 1<<30))
-	l.Generation = int(p.optional(HeaderGeneration, 0, 1<<20))
-	l.FirstFailed, l.LastFailed = p.moment(HeaderFirstFailedAt), p.moment(HeaderLastFailedAt)
-	l.RedriveID, l.EditOf = word(HeaderRedriveID), p.word(HeaderEditOf, false)
-	d.ourOrigin(l, &p)
+	l.Group, l.Handler, l.Reason = d.ourWord(p, atGroup), d.ourWord(p, atHandler), Reason(d.ourWord(p, atReason))
+	l.Attempts = int(p.optional(atAttempt, 0, 1<<30))
+	l.Generation = int(p.optional(atGeneration, 0, 1<<20))
+	l.FirstFailed = p.moment(atFirstFailedAt)
+	d.ourOrigin(l, p)
 	l.Pointer = l.Reason == ReasonTooLarge && r.Value == nil && l.HasOrigin()
-	if l.Fingerprint == "" {
-		l.Fingerprint = d.fingerprint(l, topFrame(l.Stack))
+	if d.failures {
+		d.ourFailure(l, p)
 	}
 	if p.err != nil {
 		l.Trouble = p.err.Error()
+	}
+}
+
+func (d *decoder) ourWord(p *parser, at slot) string { return d.word(p.raw(at, maxWord), maxWord) }
+
+// ourFailure reads what a redrive does not need.
+func (d *decoder) ourFailure(l *Letter, p *parser) {
+	l.ErrorType, l.ErrorCode = d.ourWord(p, atErrorType), d.ourWord(p, atErrorCode)
+	l.ErrorMessage = d.text(p.raw(atErrorMessage, maxMessage), maxMessage)
+	if stack := p.raw(atErrorStack, maxStack); d.stacks || len(p.values[atFingerprint]) == 0 {
+		l.Stack = d.text(stack, maxStack)
+	}
+	l.LastFailed = p.moment(atLastFailedAt)
+	l.RedriveID, l.EditOf = d.ourWord(p, atRedriveID), p.word(atEditOf, false)
+	if l.Fingerprint = d.word(p.raw(atFingerprint, maxFingerprint), maxFingerprint); l.Fingerprint == "" {
+		l.Fingerprint = d.fingerprint(l, topFrame(l.Stack))
 	}
 }
 
@@ -173,12 +172,12 @@ func (d *decoder) ourOrigin(l *Letter, p *parser) {
 	before := p.err
 	p.err = nil
 	o := Origin{
-		Topic: d.word(p.raw(HeaderOriginTopic, maxWord), maxWord), TopicID: p.topicID(),
-		Partition: int32(p.number(HeaderOriginPartition, 0, 1<<31-1)),
-		Offset:    p.number(HeaderOriginOffset, 0, 1<<63-1),
+		Topic: d.word(p.raw(atOriginTopic, maxWord), maxWord), TopicID: p.topicID(),
+		Partition: int32(p.number(atOriginPartition, 0, 1<<31-1)),
+		Offset:    p.number(atOriginOffset, 0, 1<<63-1),
 	}
 	if o.Topic == "" {
-		p.fail(HeaderOriginTopic, "is missing")
+		p.fail(atOriginTopic, "is missing")
 	}
 	if p.err == nil {
 		l.Origin = o
@@ -186,14 +185,14 @@ func (d *decoder) ourOrigin(l *Letter, p *parser) {
 	if before != nil {
 		p.err = before
 	}
-	l.Origin.Timestamp = p.moment(HeaderOriginTimestamp)
+	l.Origin.Timestamp = p.moment(atOriginTimestamp)
 }
 
 // moment is the zero time if the header is not there, or is none.
-func (p *parser) moment(name string) (t time.Time) {
+func (p *parser) moment(at slot) (t time.Time) {
 	before := p.err
 	p.err = nil
-	if t = p.maybe(name); p.err != nil {
+	if t = p.maybe(at); p.err != nil {
 		t = time.Time{}
 	}
 	if before != nil {
@@ -203,19 +202,19 @@ func (p *parser) moment(name string) (t time.Time) {
 }
 
 // raw is a value of at most so many bytes.
-func (p *parser) raw(name string, most int) []byte {
-	v, _ := p.value(name)
+func (p *parser) raw(at slot, most int) []byte {
+	v := p.values[at]
 	if len(v) > most {
-		p.fail(name, fmt.Sprintf("has %d bytes, %d are believed", len(v), most))
+		p.fail(at, fmt.Sprintf("has %d bytes, %d are believed", len(v), most))
 	}
 	return v
 }
 
 // id is the ID that the record has for life, "" if it has none.
 func (p *parser) id() string {
-	id := p.word(HeaderID, true)
+	id := p.word(atID, true)
 	if strings.ContainsFunc(id, func(r rune) bool { return r < ' ' }) {
-		p.fail(HeaderID, "has control characters")
+		p.fail(atID, "has control characters")
 		return ""
 	}
 	return id

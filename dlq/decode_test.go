@@ -148,7 +148,7 @@ func TestDialectIsThatOfTheLastWriter(t *testing.T) {
 		"words that users take": {user, noFamily},
 		"nothing":               {nil, noFamily},
 	} {
-		require.Equal(t, test.want, dialectOf(test.headers), name)
+		require.Equal(t, test.want, dialectOf(test.headers, new(parser)), name)
 	}
 }
 

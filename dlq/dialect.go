@@ -170,15 +170,16 @@ func lookUp(name string) (known, bool) {
 }
 
 // dialectOf is the family that wrote last: whoever writes a dead letter leaves the
-// headers that it has, such as those of another queue that it was in, and appends.
-func dialectOf(headers []kgo.RecordHeader) family {
+// headers that it has, such as those of another queue that it was in, and appends. The
+// parser gets our headers.
+func dialectOf(headers []kgo.RecordHeader, p *parser) family {
 	var seen [noFamily]uint32
 	var last [noFamily]int
 	for i := range headers {
-		name := headers[i].Key
-		if ours(name) {
+		if at := slotOf(headers[i].Key); at != noSlot {
+			p.keep(at, headers[i].Value)
 			seen[familyDuplex], last[familyDuplex] = 1, i+1
-		} else if k, ok := lookUp(name); ok {
+		} else if k, ok := lookUp(headers[i].Key); ok {
 			seen[k.of] |= 1 << k.field
 			last[k.of] = i + 1
 		}
@@ -220,11 +221,6 @@ func (d *decoder) foreign(l *Letter, r *kgo.Record, of family) {
 	v := gather(r.Headers, of)
 	l.Dialect = families[of].dialect
 	l.Group, l.Handler = d.word(v.raw[fieldGroup], maxWord), d.word(v.raw[fieldHandler], maxWord)
-	l.ErrorType, l.ErrorCode = d.word(v.either(fieldCauseType, fieldType), maxWord), d.word(v.raw[fieldCode], maxWord)
-	l.ErrorMessage = d.text(v.either(fieldMessage, fieldCauseMessage), maxMessage)
-	if d.stacks {
-		l.Stack = d.text(v.raw[fieldStack], maxStack)
-	}
 	l.Origin.Topic = d.word(v.raw[fieldTopic], maxWord)
 	l.Origin.Partition = int32(v.number(l, fieldPartition, 1<<31-1, -1))
 	l.Origin.Offset = v.number(l, fieldOffset, 1<<63-1, -1)
@@ -239,6 +235,18 @@ func (d *decoder) foreign(l *Letter, r *kgo.Record, of family) {
 		l.LastFailed = r.Timestamp
 	}
 	l.Pointer = of == familyShare && r.Value == nil && l.HasOrigin()
+	if d.failures {
+		d.foreignFailure(l, &v)
+	}
+}
+
+// foreignFailure reads what a redrive does not need.
+func (d *decoder) foreignFailure(l *Letter, v *values) {
+	l.ErrorType, l.ErrorCode = d.word(v.either(fieldCauseType, fieldType), maxWord), d.word(v.raw[fieldCode], maxWord)
+	l.ErrorMessage = d.text(v.either(fieldMessage, fieldCauseMessage), maxMessage)
+	if d.stacks {
+		l.Stack = d.text(v.raw[fieldStack], maxStack)
+	}
 	l.Fingerprint = d.fingerprint(l, javaFrame(v.raw[fieldStack]))
 }
 

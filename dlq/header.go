@@ -60,40 +60,70 @@ const (
 	maxOurs = 8 << 10
 )
 
-// ours reports whether a header is one of those above.
-func ours(name string) bool { return numberOf(name) >= 0 }
+// slot is the place of one of our headers among them.
+type slot int8
 
-// numberOf is the place of one of our headers among them, −1 of another's.
-func numberOf(name string) int {
-	if !strings.HasPrefix(name, "dlq-") || len(name) >= len(namesOfLength) {
-		return -1
-	}
-	for _, i := range namesOfLength[len(name)] {
-		if names[i] == name {
-			return i
-		}
-	}
-	return -1
-}
+const (
+	atID slot = iota
+	atOriginTopic
+	atOriginTopicID
+	atOriginPartition
+	atOriginOffset
+	atOriginTimestamp
+	atAttempt
+	atFirstFailedAt
+	atGeneration
+	atDue
+	atGroup
+	atHandler
+	atErrorType
+	atErrorCode
+	atErrorMessage
+	atLastFailedAt
+	atReason
+	atErrorStack
+	atFingerprint
+	atRedriveID
+	atEditOf
+	slots // how many there are
 
-// namesOfLength are the places of those that have so many bytes.
+	noSlot slot = -1 // of another's header
+)
+
+// names are ours, by their slots.
 //
 //nolint:gochecknoglobals // a constant
-var namesOfLength = func() (of [32][]int) {
-	for i, name := range names {
-		of[len(name)] = append(of[len(name)], i)
-	}
-	return of
-}()
-
-// names are ours, the one that decides most often first.
-//
-//nolint:gochecknoglobals // a constant
-var names = [...]string{
+var names = [slots]string{
 	HeaderID, HeaderOriginTopic, HeaderOriginTopicID, HeaderOriginPartition, HeaderOriginOffset, HeaderOriginTimestamp,
 	HeaderAttempt, HeaderFirstFailedAt, HeaderGeneration, HeaderDue, HeaderGroup, HeaderHandler, HeaderErrorType, HeaderErrorCode,
 	HeaderErrorMessage, HeaderLastFailedAt, HeaderReason, HeaderErrorStack, HeaderFingerprint, HeaderRedriveID, HeaderEditOf,
 }
+
+// ours reports whether a header is one of those above.
+func ours(name string) bool { return slotOf(name) != noSlot }
+
+// slotOf is the slot of a header.
+func slotOf(name string) slot {
+	if !strings.HasPrefix(name, "dlq-") || len(name) >= len(slotsOfLength) {
+		return noSlot
+	}
+	for _, at := range slotsOfLength[len(name)] {
+		if names[at] == name {
+			return at
+		}
+	}
+	return noSlot
+}
+
+// slotsOfLength are those of the names that have so many bytes.
+//
+//nolint:gochecknoglobals // a constant
+var slotsOfLength = func() (of [32][]slot) {
+	for at, name := range names {
+		of[len(name)] = append(of[len(name)], slot(at))
+	}
+	return of
+}()
 
 // theirs appends the headers of a record that are not ours, in their order.
 func theirs(to, headers []kgo.RecordHeader) []kgo.RecordHeader {

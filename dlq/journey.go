@@ -1,10 +1,9 @@
 package dlq
 
 import (
-	"bytes"
 	"encoding/base64"
 	"fmt"
-	"strconv"
+	"math"
 	"time"
 	"unicode/utf8"
 
@@ -32,118 +31,133 @@ type journey struct {
 func parseJourney(r *kgo.Record) (j journey, err error) {
 	var p parser
 	for i := range r.Headers {
-		n := numberOf(r.Headers[i].Key)
-		if n < 0 {
-			continue
-		}
-		if p.there[n] {
-			return journey{}, fmt.Errorf("header %s stands there twice", r.Headers[i].Key)
-		}
-		p.there[n], p.values[n] = true, r.Headers[i].Value
+		p.keep(slotOf(r.Headers[i].Key), r.Headers[i].Value)
+	}
+	if p.err != nil {
+		return journey{}, p.err
 	}
 	j = journey{
-		id:         p.word(HeaderID, true),
-		attempts:   int(p.number(HeaderAttempt, 0, 1<<30)),
-		first:      p.maybe(HeaderFirstFailedAt),
-		generation: int(p.optional(HeaderGeneration, 0, 1<<20)),
-		redriveID:  p.word(HeaderRedriveID, false),
-		editOf:     p.word(HeaderEditOf, false),
+		id:         p.word(atID, true),
+		attempts:   int(p.number(atAttempt, 0, 1<<30)),
+		first:      p.maybe(atFirstFailedAt),
+		generation: int(p.optional(atGeneration, 0, 1<<20)),
+		redriveID:  p.word(atRedriveID, false),
+		editOf:     p.word(atEditOf, false),
 		origin: Origin{
-			Topic: p.word(HeaderOriginTopic, true), TopicID: p.topicID(),
-			Partition: int32(p.number(HeaderOriginPartition, 0, 1<<31-1)),
-			Offset:    p.number(HeaderOriginOffset, 0, 1<<63-1),
-			Timestamp: p.time(HeaderOriginTimestamp),
+			Topic: p.word(atOriginTopic, true), TopicID: p.topicID(),
+			Partition: int32(p.number(atOriginPartition, 0, 1<<31-1)),
+			Offset:    p.number(atOriginOffset, 0, 1<<63-1),
+			Timestamp: p.time(atOriginTimestamp),
 		},
 	}
-	if j.due = p.maybe(HeaderDue); p.err == nil && j.due.Sub(r.Timestamp) > farthest {
-		p.fail(HeaderDue, "is more than 400 days after the record")
+	if j.due = p.maybe(atDue); p.err == nil && j.due.Sub(r.Timestamp) > farthest {
+		p.fail(atDue, "is more than 400 days after the record")
 	}
 	return j, p.err
 }
 
-// parser has the values of our headers, by their places, and keeps the first error.
+// parser has the values of our headers, by their slots, and keeps the first error.
 type parser struct {
-	values [len(names)][]byte
-	there  [len(names)]bool
+	values [slots][]byte
+	there  [slots]bool
 	err    error
 }
 
-func (p *parser) fail(name, why string) {
+func (p *parser) fail(at slot, why string) {
 	if p.err == nil {
-		p.err = fmt.Errorf("header %s %s", name, why)
+		p.err = fmt.Errorf("header %s %s", names[at], why)
 	}
 }
 
-// value is nil if the header is not there.
-func (p *parser) value(name string) (value []byte, there bool) {
-	n := numberOf(name)
-	return p.values[n], p.there[n]
+// keep takes a header, if it is ours.
+func (p *parser) keep(at slot, value []byte) {
+	if at == noSlot {
+		return
+	}
+	if p.there[at] {
+		p.fail(at, "stands there twice")
+	}
+	p.there[at], p.values[at] = true, value
 }
 
-func (p *parser) word(name string, required bool) string {
-	v, _ := p.value(name)
+func (p *parser) word(at slot, required bool) string {
+	v := p.values[at]
 	switch {
 	case len(v) == 0 && required:
-		p.fail(name, "is missing")
+		p.fail(at, "is missing")
 	case len(v) > 3*maxWord: // an ID holds a topic and a group
-		p.fail(name, fmt.Sprintf("has %d bytes", len(v)))
+		p.fail(at, fmt.Sprintf("has %d bytes", len(v)))
 		return ""
 	case !utf8.Valid(v):
-		p.fail(name, "is not text")
+		p.fail(at, "is not text")
 		return ""
 	}
 	return string(v)
 }
 
-func (p *parser) number(name string, least, most int64) int64 {
-	v, there := p.value(name)
-	if !there {
-		p.fail(name, "is missing")
+func (p *parser) number(at slot, least, most int64) int64 {
+	v := p.values[at]
+	if !p.there[at] {
+		p.fail(at, "is missing")
 		return 0
 	}
-	n, err := strconv.ParseInt(string(v), 10, 64)
-	var room [20]byte
-	if err != nil || n < least || n > most || !bytes.Equal(strconv.AppendInt(room[:0], n, 10), v) {
-		p.fail(name, fmt.Sprintf("is %q, want a number from %d to %d", bounded(string(v), 40), least, most))
+	n, ok := decimal(v)
+	if !ok || n < least || n > most {
+		p.fail(at, fmt.Sprintf("is %q, want a number from %d to %d", bounded(string(v), 40), least, most))
 		return 0
 	}
 	return n
 }
 
-func (p *parser) optional(name string, least, most int64) int64 {
-	if _, there := p.value(name); !there {
+// decimal is a number of at least zero as we write it: in one way.
+func decimal(text []byte) (n int64, ok bool) {
+	if len(text) == 0 || len(text) > 19 || (text[0] == '0' && len(text) > 1) {
+		return 0, false
+	}
+	var sum uint64 // 19 digits do not overflow it
+	for _, c := range text {
+		if c < '0' || c > '9' {
+			return 0, false
+		}
+		sum = sum*10 + uint64(c-'0')
+	}
+	return int64(sum), sum <= math.MaxInt64
+}
+
+func (p *parser) optional(at slot, least, most int64) int64 {
+	if !p.there[at] {
 		return 0
 	}
-	return p.number(name, least, most)
+	return p.number(at, least, most)
 }
 
 // lastTime is what a record's timestamp can be at most, in the year 9999.
 const lastTime = 253402300799999
 
-func (p *parser) time(name string) time.Time {
-	return time.UnixMilli(p.number(name, 0, lastTime))
+func (p *parser) time(at slot) time.Time {
+	return time.UnixMilli(p.number(at, 0, lastTime))
 }
 
 // maybe is the zero time if the header is not there.
-func (p *parser) maybe(name string) (t time.Time) {
-	if _, there := p.value(name); there {
-		t = p.time(name)
+func (p *parser) maybe(at slot) (t time.Time) {
+	if p.there[at] {
+		t = p.time(at)
 	}
 	return t
 }
 
 func (p *parser) topicID() (id [16]byte) {
-	v, there := p.value(HeaderOriginTopicID)
-	if !there {
+	v := p.values[atOriginTopicID]
+	if !p.there[atOriginTopicID] {
 		return id
 	}
 	if len(v) != base64.RawURLEncoding.EncodedLen(len(id)) {
-		p.fail(HeaderOriginTopicID, fmt.Sprintf("is %q, want 16 bytes in base64url", bounded(string(v), 40)))
+		p.fail(atOriginTopicID, fmt.Sprintf("is %q, want 16 bytes in base64url", bounded(string(v), 40)))
 		return id
 	}
 	var room [18]byte
 	if n, err := base64.RawURLEncoding.Decode(room[:], v); err != nil || n != len(id) {
-		p.fail(HeaderOriginTopicID, fmt.Sprintf("is %q, want 16 bytes in base64url", bounded(string(v), 40)))
+		p.fail(atOriginTopicID, fmt.Sprintf("is %q, want 16 bytes in base64url", bounded(string(v), 40)))
 		return id
 	}
 	copy(id[:], room[:])

@@ -127,21 +127,22 @@ func (o *outlet) publish(ctx context.Context, records []*kgo.Record) error {
 	var mu sync.Mutex
 	var first error
 	var large []*kgo.Record
-	for _, r := range records {
-		// Not with a context that may end: the client's state would be lost with it.
-		o.client.Produce(context.WithoutCancel(ctx), r, func(r *kgo.Record, err error) {
-			mu.Lock()
-			defer mu.Unlock()
-			switch {
-			case err == nil:
-			case errors.Is(err, kerr.MessageTooLarge), errors.Is(err, kerr.RecordListTooLarge):
-				large = append(large, r)
-			case first == nil:
-				first = kafka.Explain("dlq: publishing to "+r.Topic, err)
-			}
-		})
+	answered := func(r *kgo.Record, err error) {
+		mu.Lock()
+		defer mu.Unlock()
+		switch {
+		case err == nil:
+		case errors.Is(err, kerr.MessageTooLarge), errors.Is(err, kerr.RecordListTooLarge):
+			large = append(large, r)
+		case first == nil:
+			first = kafka.Explain("dlq: publishing to "+r.Topic, err)
+		}
 	}
-	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), openTimeout)
+	unbroken := context.WithoutCancel(ctx) // with one that ends, the client's state would be lost
+	for _, r := range records {
+		o.client.Produce(unbroken, r, answered)
+	}
+	bounded, cancel := context.WithTimeout(unbroken, openTimeout)
 	defer cancel()
 	if err := o.client.Flush(bounded); err != nil {
 		return kafka.Explain("dlq: publishing", err)

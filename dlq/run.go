@@ -142,7 +142,7 @@ func (w *runner) session(ctx context.Context, again bool) (err error) {
 	if w.cfg.cancel != "" {
 		return w.end(ctx, JobCancelled, w.cfg.cancel)
 	}
-	if w.reader, err = w.readSelected(ctx, w.job); err != nil {
+	if w.reader, err = w.readSelected(ctx, w.job, w.cfg.Edit != nil); err != nil {
 		return err
 	}
 	if err := w.work(ctx); err != nil {

@@ -11,33 +11,36 @@ import (
 
 	"github.com/duplex-go/duplex"
 	"github.com/duplex-go/duplex/internal/kafka"
+	"github.com/duplex-go/duplex/internal/offsets"
 )
 
-// selectedReader reads the letters of a selection, those of each partition in order.
+// selectedReader gives out the letters of a selection, those of each partition in order.
+// They are read and decoded ahead, while those before them are published.
 type selectedReader struct {
 	redriver *Redriver
 	queue    string
 	job      *Job
-	client   *kgo.Client
+	ahead    *ahead
 
-	next   map[int32]int64 // the offset after the last one that was given out, or passed over
-	polled []*kgo.Record   // and not given out yet
-	known  bool            // it is the queue that the plan was made for
-
-	decoder *decoder
+	next  map[int32]int64 // the offset after the last one that was given out, or passed over
+	read  []passed        // ahead, and not given out yet
+	known bool            // it is the queue that the plan was made for
 }
 
-// readSelected begins at a job's checkpoint.
-func (r *Redriver) readSelected(ctx context.Context, j *Job) (*selectedReader, error) {
-	s := &selectedReader{redriver: r, queue: j.Plan.Queue, job: j, next: map[int32]int64{}, decoder: newDecoder()}
+// readSelected begins at a job's checkpoint. Letters are decoded whole, or as far as it
+// takes to redrive them.
+func (r *Redriver) readSelected(ctx context.Context, j *Job, whole bool) (*selectedReader, error) {
+	s := &selectedReader{redriver: r, queue: j.Plan.Queue, job: j, next: map[int32]int64{}}
+	s.ahead = &ahead{rest: map[int32]offsets.Set{}, decoder: newDecoder()}
+	s.ahead.decoder.failures = whole
 	starts, err := kafka.StartOffsets(ctx, r.client, s.queue)
 	if err != nil {
 		return nil, err
 	}
 	from := map[int32]kgo.Offset{}
 	for partition, set := range j.selected {
-		at := max(j.checkpoint[partition], set.First())
-		s.next[partition] = at
+		s.next[partition] = max(j.checkpoint[partition], set.First())
+		s.ahead.rest[partition] = set.Within(s.next[partition], set.End())
 		if s.over(partition) {
 			continue
 		}
@@ -46,23 +49,27 @@ func (r *Redriver) readSelected(ctx context.Context, j *Job) (*selectedReader, e
 			from[partition] = kgo.NewOffset().At(s.next[partition])
 		}
 	}
-	s.client, err = kafka.NewClient(r.cfg.Cluster, r.log,
+	s.ahead.client, err = kafka.NewClient(r.cfg.Cluster, r.log,
 		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{s.queue: from}),
 		kgo.ConsumeResetOffset(kgo.NoResetOffset()), kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.KeepControlRecords(),
 		kgo.FetchMaxBytes(2*scanFetch), kgo.FetchMaxPartitionBytes(scanFetchPartition), kgo.FetchMaxWait(glance))
-	return s, err
+	if err != nil {
+		return nil, err
+	}
+	s.ahead.begin()
+	return s, nil
 }
 
-func (s *selectedReader) close() { s.client.Close() }
+func (s *selectedReader) close() { s.ahead.end() }
 
 // over reports whether nothing of a partition's selection is left.
 func (s *selectedReader) over(partition int32) bool {
-	return s.next[partition] >= s.job.selected[partition].End()
+	return s.next[partition] >= s.ahead.rest[partition].End()
 }
 
 // done reports whether nothing is left at all.
 func (s *selectedReader) done() bool {
-	for partition := range s.job.selected {
+	for partition := range s.ahead.rest {
 		if !s.over(partition) {
 			return false
 		}
@@ -75,38 +82,39 @@ func (s *selectedReader) expire(partition int32, start int64) {
 	if start <= s.next[partition] {
 		return
 	}
-	set := s.job.selected[partition]
-	s.job.Expired += set.Within(s.next[partition], start).Len()
+	s.job.Expired += s.ahead.rest[partition].Within(s.next[partition], start).Len()
 	s.next[partition] = start
 }
 
 // take gives at most n letters of the selection, and not many more than mostBytes, waiting
 // for the first of them until ctx ends. What it passed over is in next.
 func (s *selectedReader) take(ctx context.Context, n int64) (letters []*Letter, err error) {
-	var until time.Time // then it is no longer waited for what fills a transaction
+	var until <-chan time.Time // then it is no longer waited for what fills a transaction
 	for bytes := 0; int64(len(letters)) < n && bytes < mostBytes && !s.done(); {
-		if len(s.polled) == 0 {
-			wait := openTimeout // ctx ends before
-			if len(letters) > 0 {
-				if until.IsZero() {
-					until = time.Now().Add(fill)
+		if len(s.read) == 0 {
+			if len(letters) > 0 && until == nil {
+				until = time.After(fill)
+			}
+			select {
+			case p := <-s.ahead.pieces:
+				if err := s.accept(ctx, p); err != nil {
+					return letters, err
 				}
-				wait = time.Until(until)
+			case <-until:
+				return letters, nil
+			case <-ctx.Done():
+				return letters, nil
 			}
-			if err := s.poll(ctx, wait); err != nil || len(s.polled) == 0 {
-				return letters, err
-			}
-		}
-		r := s.polled[0]
-		s.polled = s.polled[1:]
-		if r.Offset < s.next[r.Partition] {
 			continue
 		}
-		s.next[r.Partition] = r.Offset + 1
-		if !r.Attrs.IsControl() && s.job.selected[r.Partition].Has(r.Offset) {
-			l := new(Letter)
-			s.decoder.decode(l, r)
-			letters, bytes = append(letters, l), bytes+l.Size
+		at := s.read[0]
+		s.read = s.read[1:]
+		if at.offset < s.next[at.partition] {
+			continue
+		}
+		s.next[at.partition] = at.offset + 1
+		if at.letter != nil {
+			letters, bytes = append(letters, at.letter), bytes+at.letter.Size
 		}
 	}
 	return letters, nil
@@ -116,30 +124,22 @@ func (s *selectedReader) take(ctx context.Context, n int64) (letters []*Letter, 
 // costs Kafka as much as a thousand records.
 const fill = 50 * time.Millisecond
 
-// poll reads on, and waits for letters so long, or until ctx ends.
-func (s *selectedReader) poll(ctx context.Context, wait time.Duration) error {
-	polling, cancel := context.WithTimeout(ctx, wait)
-	defer cancel()
-	fetches := s.client.PollFetches(polling) // all, so that the next fetch is under way
-	var failed error
-	fetches.EachError(func(topic string, partition int32, err error) {
-		switch {
-		case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled), failed != nil:
-		case errors.Is(err, kerr.OffsetOutOfRange):
-			failed = s.trimmed(ctx, partition)
-		default:
-			failed = kafka.Explain(fmt.Sprintf("dlq: reading %s/%d from offset %d", topic, partition, s.next[partition]), err)
+// accept takes what was read ahead.
+func (s *selectedReader) accept(ctx context.Context, p piece) error {
+	for _, f := range p.failed {
+		if !errors.Is(f.Err, kerr.OffsetOutOfRange) {
+			return kafka.Explain(fmt.Sprintf("dlq: reading %s/%d from offset %d", s.queue, f.Partition, s.next[f.Partition]), f.Err)
 		}
-	})
-	if failed != nil {
-		return failed
+		if err := s.trimmed(ctx, f.Partition); err != nil {
+			return err
+		}
 	}
-	if !s.known && fetches.NumRecords() > 0 {
+	if !s.known && len(p.passed) > 0 {
 		if err := s.know(ctx); err != nil {
 			return err
 		}
 	}
-	s.polled = fetches.Records()
+	s.read = p.passed
 	return nil
 }
 
@@ -174,9 +174,9 @@ func (s *selectedReader) trimmed(ctx context.Context, partition int32) error {
 		return err
 	}
 	s.expire(partition, starts[partition])
-	s.client.RemoveConsumePartitions(map[string][]int32{s.queue: {partition}})
+	s.ahead.client.RemoveConsumePartitions(map[string][]int32{s.queue: {partition}})
 	if !s.over(partition) {
-		s.client.AddConsumePartitions(map[string]map[int32]kgo.Offset{s.queue: {partition: kgo.NewOffset().At(s.next[partition])}})
+		s.ahead.client.AddConsumePartitions(map[string]map[int32]kgo.Offset{s.queue: {partition: kgo.NewOffset().At(s.next[partition])}})
 	}
 	return nil
 }

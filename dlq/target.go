@@ -6,7 +6,6 @@ import (
 	"path"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -114,25 +113,21 @@ func (t Target) partitionOf(l *Letter, partitions int32) int32 {
 // failed, and headers of ours that begin a new journey.
 func (t Target) redriven(l *Letter, job string, edited bool) *kgo.Record {
 	r := &kgo.Record{Topic: t.of(l), Key: l.Record.Key, Value: l.Record.Value}
-	r.Headers = make([]kgo.RecordHeader, 0, len(l.Record.Headers)+10)
-	for _, h := range l.Record.Headers {
-		if !ours(h.Key) && !l.Dialect.added(h.Key) && !ofReply(h.Key) {
-			r.Headers = append(r.Headers, h)
-		}
-	}
+	r.Headers = make([]kgo.RecordHeader, 0, len(l.Record.Headers)+4)
+	w := journeyWriter{record: r, buffer: make([]byte, 0, 32)}
+	w.copy(l, edited)
 	if _, isCall := duplex.Header(r, "rpc-v"); isCall { // nobody waits for an answer any more
 		duplex.SetHeader(r, "rpc-kind", "oneway")
 	}
-	w := journeyWriter{record: r, from: l}
 	if edited {
 		w.text(HeaderID, editedID(l.ID, job))
-	} else {
-		w.keep(HeaderID, func() string { return l.ID })
+	} else if !w.kept(atID) {
+		w.text(HeaderID, l.ID)
 	}
 	if t.outcomes() {
-		w.origin()
+		w.origin(l)
 	}
-	w.text(HeaderGeneration, strconv.Itoa(l.Generation+1))
+	w.decimal(HeaderGeneration, int64(l.Generation)+1)
 	w.text(HeaderRedriveID, job)
 	if edited {
 		w.text(HeaderEditOf, l.ID)
@@ -143,55 +138,82 @@ func (t Target) redriven(l *Letter, job string, edited bool) *kgo.Record {
 // journeyWriter writes the headers of a letter's next journey.
 type journeyWriter struct {
 	record *kgo.Record
-	from   *Letter
+	ours   [slots]kgo.RecordHeader // of the letter, those that are as we write them
+	buffer []byte                  // the values are parts of it
+}
+
+// copy copies a letter's headers that are not of its failure, and remembers ours.
+func (w *journeyWriter) copy(l *Letter, edited bool) {
+	believed := l.Dialect == DialectDuplex && l.Trouble == "" && !edited
+	for _, h := range l.Record.Headers {
+		switch at := slotOf(h.Key); {
+		case at != noSlot:
+			if believed {
+				w.ours[at] = h
+			}
+		case !l.Dialect.added(h.Key) && !ofReply(h.Key):
+			w.record.Headers = append(w.record.Headers, h)
+		}
+	}
+}
+
+// kept writes a header as the letter has it, if that is as we write it.
+func (w *journeyWriter) kept(at slot) bool {
+	if w.ours[at].Key == "" {
+		return false
+	}
+	w.record.Headers = append(w.record.Headers, w.ours[at])
+	return true
 }
 
 func (w *journeyWriter) text(name, value string) {
-	w.record.Headers = append(w.record.Headers, kgo.RecordHeader{Key: name, Value: []byte(value)})
+	if value != "" {
+		w.add(name, append(w.buffer, value...))
+	}
 }
 
-// keep writes a header as the letter has it, if that is as we write it; else what the
-// function says.
-func (w *journeyWriter) keep(name string, instead func() string) {
-	if w.from.Dialect == DialectDuplex && w.from.Trouble == "" {
-		for _, h := range w.from.Record.Headers {
-			if h.Key == name {
-				w.record.Headers = append(w.record.Headers, h)
-				return
-			}
-		}
-	}
-	if value := instead(); value != "" {
-		w.text(name, value)
-	}
+func (w *journeyWriter) decimal(name string, value int64) {
+	w.add(name, strconv.AppendInt(w.buffer, value, 10))
+}
+
+// add has what is new in the buffer be a header's value.
+func (w *journeyWriter) add(name string, buffer []byte) {
+	w.record.Headers = append(w.record.Headers, kgo.RecordHeader{Key: name, Value: buffer[len(w.buffer):len(buffer):len(buffer)]})
+	w.buffer = buffer
 }
 
 // origin says where the record was read first.
-func (w *journeyWriter) origin() {
-	l := w.from
-	w.keep(HeaderOriginTopic, func() string { return cmp.Or(l.Origin.Topic, l.Handler) })
-	w.keep(HeaderOriginTopicID, func() string { return topicIDText(l.Origin.TopicID) })
-	w.keep(HeaderOriginPartition, func() string { return strconv.Itoa(int(l.Origin.Partition)) })
-	w.keep(HeaderOriginOffset, func() string { return strconv.FormatInt(l.Origin.Offset, 10) })
-	w.keep(HeaderOriginTimestamp, func() string {
-		if l.Origin.Timestamp.IsZero() {
-			return milli(l.Time)
+func (w *journeyWriter) origin(l *Letter) {
+	if !w.kept(atOriginTopic) {
+		w.text(HeaderOriginTopic, cmp.Or(l.Origin.Topic, l.Handler))
+	}
+	if !w.kept(atOriginTopicID) {
+		w.text(HeaderOriginTopicID, topicIDText(l.Origin.TopicID))
+	}
+	if !w.kept(atOriginPartition) {
+		w.decimal(HeaderOriginPartition, int64(l.Origin.Partition))
+	}
+	if !w.kept(atOriginOffset) {
+		w.decimal(HeaderOriginOffset, l.Origin.Offset)
+	}
+	if !w.kept(atOriginTimestamp) {
+		at := l.Origin.Timestamp
+		if at.IsZero() {
+			at = l.Time
 		}
-		return milli(l.Origin.Timestamp)
-	})
-	w.text(HeaderAttempt, "0")
-	w.keep(HeaderFirstFailedAt, func() string {
-		if l.FirstFailed.IsZero() {
-			return ""
-		}
-		return milli(l.FirstFailed)
-	})
+		w.decimal(HeaderOriginTimestamp, max(at.UnixMilli(), 0))
+	}
+	w.decimal(HeaderAttempt, 0)
+	if !w.kept(atFirstFailedAt) && !l.FirstFailed.IsZero() {
+		w.decimal(HeaderFirstFailedAt, max(l.FirstFailed.UnixMilli(), 0))
+	}
 }
-
-func milli(t time.Time) string { return strconv.FormatInt(max(t.UnixMilli(), 0), 10) }
 
 // added reports whether a header is one of those that make a letter one of the dialect.
 func (d Dialect) added(name string) bool {
+	if d == DialectDuplex {
+		return false
+	}
 	k, known := lookUp(name)
 	return known && families[k.of].dialect == d
 }

@@ -1,0 +1,88 @@
+package dlq
+
+import (
+	"context"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/duplex-go/duplex/internal/offsets"
+)
+
+// ahead reads a queue and decodes the letters of a selection, in a goroutine of its own, so
+// that they are there once the transaction before them is committed.
+//
+//	Kafka ──► records ──► letters ──► pieces ──► whoever publishes them
+type ahead struct {
+	client  *kgo.Client
+	rest    map[int32]offsets.Set // selected, and not passed when it began
+	decoder *decoder
+	pieces  chan piece
+	stop    context.CancelFunc
+	ended   chan struct{}
+}
+
+// piece is some of what was read, in order.
+type piece struct {
+	passed []passed
+	failed []kgo.FetchError
+}
+
+// passed is an offset that was read, with its letter if that is selected.
+type passed struct {
+	partition int32
+	offset    int64
+	letter    *Letter
+}
+
+const (
+	// pieceSize is how many offsets a piece has at most.
+	pieceSize = 500
+	// mostPieces are ready at most: two transactions.
+	mostPieces = 2 * mostAtOnce / pieceSize
+)
+
+func (a *ahead) begin() {
+	ctx, stop := context.WithCancel(context.Background())
+	a.pieces, a.ended, a.stop = make(chan piece, mostPieces), make(chan struct{}), stop
+	go a.read(ctx)
+}
+
+func (a *ahead) end() {
+	a.stop()
+	<-a.ended
+	a.client.Close()
+}
+
+func (a *ahead) read(ctx context.Context) {
+	defer close(a.ended)
+	for ctx.Err() == nil {
+		fetches := a.client.PollFetches(ctx) // all, so that the next fetch is under way
+		if failed := fetches.Errors(); len(failed) > 0 {
+			a.give(ctx, piece{failed: failed})
+		}
+		var p piece
+		for records := fetches.RecordIter(); !records.Done() && ctx.Err() == nil; {
+			p.passed = append(p.passed, a.decode(records.Next()))
+			if len(p.passed) == pieceSize || records.Done() {
+				a.give(ctx, p)
+				p = piece{}
+			}
+		}
+	}
+}
+
+func (a *ahead) give(ctx context.Context, p piece) {
+	select {
+	case a.pieces <- p:
+	case <-ctx.Done():
+	}
+}
+
+func (a *ahead) decode(r *kgo.Record) passed {
+	p := passed{partition: r.Partition, offset: r.Offset}
+	if !r.Attrs.IsControl() && a.rest[r.Partition].Has(r.Offset) {
+		p.letter = new(Letter)
+		a.decoder.decode(p.letter, r)
+	}
+	return p
+}
