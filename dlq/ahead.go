@@ -24,8 +24,18 @@ type ahead struct {
 // piece is some of what was read, in order.
 type piece struct {
 	passed []passed
+	bytes  int
 	failed []kgo.FetchError
 }
+
+func (p *piece) add(at passed) {
+	p.passed = append(p.passed, at)
+	if at.letter != nil {
+		p.bytes += at.letter.Size
+	}
+}
+
+func (p *piece) full() bool { return len(p.passed) >= pieceSize || p.bytes >= pieceBytes }
 
 // passed is an offset that was read, with its letter if that is selected.
 type passed struct {
@@ -35,14 +45,14 @@ type passed struct {
 }
 
 const (
-	// pieceSize is how many offsets a piece has at most.
-	pieceSize = 500
-	// mostPieces are ready at most: two transactions.
-	mostPieces = 2 * mostAtOnce / pieceSize
+	// pieceSize and pieceBytes bound a piece; one letter may be larger.
+	pieceSize, pieceBytes = mostAtOnce / 4, mostBytes / 4
+	// mostPieces are ready at most: with the one that is being made, a transaction.
+	mostPieces = 3
 )
 
-func (a *ahead) begin() {
-	ctx, stop := context.WithCancel(context.Background())
+func (a *ahead) begin(ctx context.Context) {
+	ctx, stop := context.WithCancel(ctx)
 	a.pieces, a.ended, a.stop = make(chan piece, mostPieces), make(chan struct{}), stop
 	go a.read(ctx)
 }
@@ -62,8 +72,8 @@ func (a *ahead) read(ctx context.Context) {
 		}
 		var p piece
 		for records := fetches.RecordIter(); !records.Done() && ctx.Err() == nil; {
-			p.passed = append(p.passed, a.decode(records.Next()))
-			if len(p.passed) == pieceSize || records.Done() {
+			p.add(a.decode(records.Next()))
+			if p.full() || records.Done() {
 				a.give(ctx, p)
 				p = piece{}
 			}
@@ -80,7 +90,7 @@ func (a *ahead) give(ctx context.Context, p piece) {
 
 func (a *ahead) decode(r *kgo.Record) passed {
 	p := passed{partition: r.Partition, offset: r.Offset}
-	if !r.Attrs.IsControl() && a.rest[r.Partition].Has(r.Offset) {
+	if a.rest[r.Partition].Has(r.Offset) {
 		p.letter = new(Letter)
 		a.decoder.decode(p.letter, r)
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"flag"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -101,6 +102,11 @@ func TestOursWithTrouble(t *testing.T) {
 			require.False(t, l.HasOrigin())
 			require.Equal(t, int64(-1), l.Origin.Offset)
 		}},
+		"zeros before":   {HeaderOriginOffset, "007", `header dlq-origin-offset is "007"`, nil},
+		"a sign":         {HeaderOriginOffset, "+7", `header dlq-origin-offset is "+7"`, nil},
+		"many digits":    {HeaderOriginOffset, "18446744073709551617", "header dlq-origin-offset", nil},
+		"over int64":     {HeaderOriginOffset, "9223372036854775808", "header dlq-origin-offset", nil},
+		"all of int64":   {HeaderOriginOffset, "9223372036854775807", "", func(t *testing.T, l *Letter) { require.Equal(t, int64(math.MaxInt64), l.Origin.Offset) }},
 		"a topic ID":     {HeaderOriginTopicID, "AQID", "want 16 bytes in base64url", nil},
 		"a long message": {HeaderErrorMessage, strings.Repeat("m", maxMessage+1), "1024 are believed", func(t *testing.T, l *Letter) { require.Len(t, l.ErrorMessage, maxMessage) }},
 		"a time":         {HeaderLastFailedAt, "253402300800000", "header dlq-last-failed-at", func(t *testing.T, l *Letter) { require.True(t, l.LastFailed.IsZero()) }},
@@ -232,7 +238,8 @@ func FuzzDecode(f *testing.F) {
 		}
 	}
 	f.Add([]byte(`{"headers":[["retry_topic-original-timestamp","AYvOVmgAAAAA","b64"],["kafka_dlt-original-partition","//////","b64"]]}`))
-	d := newDecoder()
+	d, asFarAsNeeded := newDecoder(), newDecoder()
+	asFarAsNeeded.failures = false
 	f.Fuzz(func(t *testing.T, text []byte) {
 		read, err := ParseLine(text)
 		if err != nil {
@@ -256,6 +263,17 @@ func FuzzDecode(f *testing.F) {
 		line, err := AppendLine(nil, &l)
 		require.NoError(t, err)
 		require.True(t, json.Valid(line))
+		if l.Trouble != "" {
+			return
+		}
+		var bare Letter // as a redrive has it
+		asFarAsNeeded.decode(&bare, read.Record)
+		require.Empty(t, bare.Trouble)
+		require.Equal(t, []any{l.Pointer, l.Size}, []any{bare.Pointer, bare.Size})
+		for _, to := range []Target{{}, {Origin: true}, {Topic: "repair"}} {
+			require.Equal(t, to.redriven(&l, "rnew", false), to.redriven(&bare, "rnew", false))
+			require.Equal(t, to.partitionOf(&l, 7), to.partitionOf(&bare, 7))
+		}
 	})
 }
 

@@ -245,6 +245,9 @@ func TestEditedRecordsAreOthers(t *testing.T) {
 	plan := d.plan(dlq.PlanConfig{Edited: true})
 	job, err := d.redriver.Apply(t.Context(), plan, dlq.ApplyConfig{Await: 10 * time.Second, Edit: func(_ context.Context, letters []*dlq.Letter) error {
 		for _, l := range letters {
+			if l.ErrorMessage == "" || l.Fingerprint == "" {
+				return errors.New("who edits letters is not told why they failed")
+			}
 			if l.Origin.Offset%2 == 0 {
 				l.Record.Value = []byte("mended")
 				edits.Add(1)

@@ -56,7 +56,7 @@ func (r *Redriver) readSelected(ctx context.Context, j *Job, whole bool) (*selec
 	if err != nil {
 		return nil, err
 	}
-	s.ahead.begin()
+	s.ahead.begin(ctx)
 	return s, nil
 }
 

@@ -65,6 +65,40 @@ func TestRedrivenRecordsBeginAgain(t *testing.T) {
 	require.Equal(t, 0, claimed(&kgo.Record{Headers: headers(HeaderGeneration, "7")}), "not what a publisher says without a redrive")
 }
 
+// TestOnlyWhatWeWroteIsKept: what somebody else says in our headers is not, and values are
+// each their own.
+func TestOnlyWhatWeWroteIsKept(t *testing.T) {
+	t.Parallel()
+	changed := decoded(ourLetter())
+	for i, h := range changed.Record.Headers { // by an edit
+		if h.Key == HeaderOriginOffset || h.Key == HeaderGeneration {
+			changed.Record.Headers[i].Value = []byte("0")
+		}
+	}
+	r := Target{}.redriven(changed, "rnew", true)
+	require.Subset(t, pairs(r.Headers), []string{"dlq-origin-offset=41", "dlq-generation=2"})
+	for _, h := range r.Headers {
+		require.Equal(t, len(h.Value), cap(h.Value), h.Key)
+	}
+
+	twice := decoded(ourLetter())
+	twice.Record.Headers = append(twice.Record.Headers, headers(HeaderOriginPartition, "2x")...)
+	newDecoder().decode(twice, twice.Record)
+	require.NotEmpty(t, twice.Trouble)
+	r = Target{}.redriven(twice, "rnew", false)
+	require.NotContains(t, pairs(r.Headers), "dlq-origin-partition=2x")
+
+	other := ourLetter() // it came back, and died in Spring
+	other.Headers = append(other.Headers, headers("kafka_dlt-original-topic", "redrive.boards.orders")...)
+	other.Headers = append(other.Headers, kgo.RecordHeader{Key: "kafka_dlt-original-partition", Value: []byte{0, 0, 0, 3}},
+		kgo.RecordHeader{Key: "kafka_dlt-original-offset", Value: []byte{0, 0, 0, 0, 0, 0, 0, 9}})
+	l := decoded(other)
+	require.Equal(t, DialectSpring, l.Dialect)
+	r = Target{Topic: "repair"}.redriven(l, "rnew", false)
+	require.Contains(t, pairs(r.Headers), "dlq-id="+l.ID)
+	require.NotContains(t, pairs(r.Headers), "dlq-id=orders/2/41@boards#AQIDBA")
+}
+
 // TestLettersOfOthersBecomeRecordsOfOurs: without what made them letters.
 func TestLettersOfOthersBecomeRecordsOfOurs(t *testing.T) {
 	t.Parallel()

@@ -199,11 +199,11 @@ func plansAreFrozen(t *testing.T, k Kafka) {
 	s.requireBack(2 * n)
 }
 
-// large is as much as has a queue of some hundred letters not be fetched at once.
+// large is as much as has a queue of 900 letters not be read ahead as a whole.
 const large = 50_000
 
 func expiredLettersAreCounted(t *testing.T, k Kafka) {
-	const n, to = 240, 220
+	const n, to = 900, 880
 	s := newShelf(t, k, 1, n, large)
 	var trimmed atomic.Bool
 	job, err := s.redriver.Apply(t.Context(), s.forced(), dlq.ApplyConfig{Progress: func(p dlq.JobProgress) {
@@ -236,7 +236,7 @@ func (s *shelf) remake(letters []*kgo.Record) {
 }
 
 func otherQueuesAreLeftAlone(t *testing.T, k Kafka) {
-	const n = 240
+	const n = 900
 	s := newShelf(t, k, 1, n, large)
 	letters := readAll(t, k, s.queue)
 	require.Len(t, letters, n)
