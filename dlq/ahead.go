@@ -65,8 +65,11 @@ func (a *ahead) end() {
 
 func (a *ahead) read(ctx context.Context) {
 	defer close(a.ended)
-	for ctx.Err() == nil {
+	for {
 		fetches := a.client.PollFetches(ctx) // all, so that the next fetch is under way
+		if ctx.Err() != nil {
+			return // it was stopped, which is no failure of reading
+		}
 		if failed := fetches.Errors(); len(failed) > 0 {
 			a.give(ctx, piece{failed: failed})
 		}

@@ -77,6 +77,25 @@ func TestWhatNobodyTakesIsGivenUp(t *testing.T) {
 	})
 }
 
+// TestWhoeverStopsReadingIsToldNoError: a job that is cancelled ends with why it was.
+func TestWhoeverStopsReadingIsToldNoError(t *testing.T) {
+	t.Parallel()
+	b, err := broker.Start(broker.Config{})
+	require.NoError(t, err)
+	defer func() { require.NoError(t, b.Close()) }()
+	cl, err := kafka.NewClient(b.Cluster(), nil)
+	require.NoError(t, err)
+	defer cl.Close()
+	a := &ahead{client: cl}
+	for range 50 {
+		ctx, stop := context.WithTimeout(t.Context(), time.Millisecond)
+		a.begin(ctx)
+		<-a.ended
+		require.Empty(t, a.pieces)
+		stop()
+	}
+}
+
 // readerOf gives out what a test says was read, of a selection.
 func readerOf(selected offsets.Set) *selectedReader {
 	a := &ahead{rest: map[int32]offsets.Set{0: selected}, pieces: make(chan piece, 9)}
