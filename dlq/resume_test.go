@@ -2,6 +2,7 @@ package dlq_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"strconv"
 	"testing"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/duplex-go/duplex"
 	"github.com/duplex-go/duplex/dlq"
+	"github.com/duplex-go/duplex/internal/offsets"
 )
 
 // remade has the queue deleted and made again, with other letters at the same offsets.
@@ -128,6 +130,35 @@ func TestCheckpointsBehindAnothersTransaction(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, int64(90), job.Moved)
 	d.requireOnceInOrder(90)
+}
+
+// TestALetterThatWasLeftIsPublishedAfterAll: its job died before its checkpoint was behind it,
+// and what was in its way is gone when another goes on. It is left no longer.
+func TestALetterThatWasLeftIsPublishedAfterAll(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t)
+	d.fill(0, 9)
+	dlq.At(d.redriver, func(at string) error {
+		if at == "claimed" {
+			return dlq.ErrCrash
+		}
+		return nil
+	})
+	died, err := d.redriver.Apply(t.Context(), d.forced(), dlq.ApplyConfig{})
+	require.ErrorIs(t, err, dlq.ErrCrash)
+	value, err := json.Marshal(map[string]any{
+		"v": 1, "state": "running", "owner": "it died", "checkpoint": map[int32]int64{0: 1},
+		"left": map[int32][][]byte{0: offsets.Of(0, 2).Encode(1000)},
+	})
+	require.NoError(t, err)
+	e := &kgo.Record{Topic: dlq.StateTopic("boards"), Key: []byte("progress/" + died.ID), Value: value}
+	require.NoError(t, d.client.ProduceSync(t.Context(), e).FirstErr())
+
+	job, err := d.newRedriver().Resume(t.Context(), queue, died.ID, dlq.ApplyConfig{})
+	require.NoError(t, err)
+	require.Equal(t, []int64{8, 1}, []int64{job.Moved, job.Left}, "the first letter of the partition is left, the second came")
+	require.Equal(t, map[dlq.State]int{dlq.StateRedriven: 8, dlq.StateOpen: 1}, d.states())
+	d.requireOnceInOrder(8)
 }
 
 // TestAJobThatOthersFinishedShutsNobodyOut: its process was stopped, another one finished the
