@@ -242,34 +242,16 @@ func (l *callLoad) killed(n *kafkaNode) {
 	l.cluster.inSync(l.t)
 }
 
-// moveLeader gives a partition other replicas, the first of which is to lead it.
+// moveLeader has another broker lead a topic's first partition.
 func (l *callLoad) moveLeader(topic string) {
 	l.t.Helper()
-	admin := l.admin()
-	found, err := admin.ListTopics(l.t.Context(), topic)
-	require.NoError(l.t, err)
-	before := found[topic].Partitions[0]
-	replicas := slices.Clone(before.Replicas)
-	slices.SortFunc(replicas, func(a, b int32) int { // the leader comes last
-		switch before.Leader {
-		case a:
-			return 1
-		case b:
-			return -1
+	before := l.cluster.leader(l.t, topic, 0)
+	for _, n := range l.cluster.nodes {
+		if n != before {
+			l.cluster.lead(l.t, n, topic, 0)
+			return
 		}
-		return int(a - b)
-	})
-	var to kadm.AlterPartitionAssignmentsReq
-	to.Assign(topic, 0, replicas)
-	_, err = admin.AlterPartitionAssignments(l.t.Context(), to)
-	require.NoError(l.t, err)
-	partition := kadm.TopicsSet{}
-	partition.Add(topic, 0)
-	require.Eventually(l.t, func() bool {
-		_, err = admin.ElectLeaders(l.t.Context(), kadm.ElectPreferredReplica, partition)
-		found, listed := admin.ListTopics(l.t.Context(), topic)
-		return err == nil && listed == nil && found[topic].Partitions[0].Leader == replicas[0]
-	}, faultTimeout, 100*time.Millisecond)
+	}
 }
 
 func (l *callLoad) deleteTopic(topic string) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -151,6 +152,28 @@ func (c *kafkaCluster) leader(t *testing.T, topic string, partition int32) *kafk
 	found, err := kadm.NewClient(cl).ListTopics(t.Context(), topic)
 	require.NoError(t, err)
 	return c.nodes[found[topic].Partitions[partition].Leader-1]
+}
+
+// lead has a broker lead a partition.
+func (c *kafkaCluster) lead(t *testing.T, n *kafkaNode, topic string, partition int32) {
+	t.Helper()
+	cl := rawClient(t, c.Cluster())
+	defer cl.Close()
+	admin := kadm.NewClient(cl)
+	found, err := admin.ListTopics(t.Context(), topic)
+	require.NoError(t, err)
+	id := int32(slices.Index(c.nodes, n) + 1)
+	replicas := slices.DeleteFunc(slices.Clone(found[topic].Partitions[partition].Replicas), func(r int32) bool { return r == id })
+	var to kadm.AlterPartitionAssignmentsReq
+	to.Assign(topic, partition, append([]int32{id}, replicas...))
+	_, err = admin.AlterPartitionAssignments(t.Context(), to)
+	require.NoError(t, err)
+	set := kadm.TopicsSet{}
+	set.Add(topic, partition)
+	require.Eventually(t, func() bool {
+		_, err = admin.ElectLeaders(t.Context(), kadm.ElectPreferredReplica, set)
+		return err == nil && c.leader(t, topic, partition) == n
+	}, faultTimeout, 100*time.Millisecond, "broker %d does not get to lead %s/%d", id, topic, partition)
 }
 
 // coordinator is the broker that keeps the group.
