@@ -94,9 +94,27 @@ const (
 //
 //nolint:gochecknoglobals // a constant
 var names = [slots]string{
-	HeaderID, HeaderOriginTopic, HeaderOriginTopicID, HeaderOriginPartition, HeaderOriginOffset, HeaderOriginTimestamp,
-	HeaderAttempt, HeaderFirstFailedAt, HeaderGeneration, HeaderDue, HeaderGroup, HeaderHandler, HeaderErrorType, HeaderErrorCode,
-	HeaderErrorMessage, HeaderLastFailedAt, HeaderReason, HeaderErrorStack, HeaderFingerprint, HeaderRedriveID, HeaderEditOf,
+	atID:              HeaderID,
+	atOriginTopic:     HeaderOriginTopic,
+	atOriginTopicID:   HeaderOriginTopicID,
+	atOriginPartition: HeaderOriginPartition,
+	atOriginOffset:    HeaderOriginOffset,
+	atOriginTimestamp: HeaderOriginTimestamp,
+	atAttempt:         HeaderAttempt,
+	atFirstFailedAt:   HeaderFirstFailedAt,
+	atGeneration:      HeaderGeneration,
+	atDue:             HeaderDue,
+	atGroup:           HeaderGroup,
+	atHandler:         HeaderHandler,
+	atErrorType:       HeaderErrorType,
+	atErrorCode:       HeaderErrorCode,
+	atErrorMessage:    HeaderErrorMessage,
+	atLastFailedAt:    HeaderLastFailedAt,
+	atReason:          HeaderReason,
+	atErrorStack:      HeaderErrorStack,
+	atFingerprint:     HeaderFingerprint,
+	atRedriveID:       HeaderRedriveID,
+	atEditOf:          HeaderEditOf,
 }
 
 // ours reports whether a header is one of those above.
