@@ -104,6 +104,8 @@ type opening struct {
 	meta       commitmeta.Meta // what it says
 	// end is below which offset a former owner may have begun records.
 	end int64
+	// unmarked says that nothing is committed, or that nothing has begun.
+	unmarked bool
 }
 
 func newAssignment(e *engine, o opening) *assignment {
@@ -119,9 +121,10 @@ func newAssignment(e *engine, o opening) *assignment {
 
 // Why no handler of an assignment may start.
 const (
-	haltEnding uint32 = 1 << iota // revoked, lost or stopping: for good
-	haltFenced                    // the cluster does not hear us
-	haltPaused                    // an operator said so
+	haltEnding   uint32 = 1 << iota // revoked, lost or stopping: for good
+	haltFenced                      // the cluster does not hear us
+	haltPaused                      // an operator said so
+	haltUnmarked                    // whoever came next would not know that anything began; see clean
 )
 
 func (a *assignment) halted() bool { return a.halts.Load() != 0 }
@@ -460,6 +463,7 @@ type progress struct {
 	assignment *assignment
 	at         kgo.EpochOffset
 	metadata   string
+	clean      bool
 }
 
 // progress reports also whether it differs from what the broker has.
@@ -470,7 +474,8 @@ func (a *assignment) progress() (p progress, changed bool) {
 		return progress{}, false
 	}
 	a.settle()
-	p = progress{a, kgo.EpochOffset{Epoch: a.epoch, Offset: a.ledger.Watermark()}, commitmeta.Encode(a.meta())}
+	meta := a.meta()
+	p = progress{a, kgo.EpochOffset{Epoch: a.epoch, Offset: a.ledger.Watermark()}, commitmeta.Encode(meta), meta.Clean}
 	return p, p.at.Offset != a.committed || p.metadata != a.metadata
 }
 
@@ -490,4 +495,8 @@ func (p progress) acknowledged() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.committed, a.metadata, a.sent = p.at.Offset, p.metadata, nil
+	if !p.clean && a.halts.Load()&haltUnmarked != 0 {
+		a.halts.And(^haltUnmarked)
+		a.schedule()
+	}
 }

@@ -55,17 +55,18 @@ func (e *engine) onOffsets(ctx context.Context, offsets map[string]map[int32]kgo
 	}
 	e.logForeign(offsets)
 	_, generation := e.client.GroupMetadata()
+	unmarked := false
 	for topic, partitions := range offsets {
 		for p, o := range partitions {
 			at := o.EpochOffset()
 			open := opening{topic: topic, partition: p, generation: generation, offset: at.Offset, committed: at.Offset, epoch: at.Epoch}
 			if at.Offset < 0 {
 				open.offset, open.committed, open.epoch = starts[place{topic, p}], -1, -1
-				open.meta.Partitions = origins[topic]
+				open.meta.Partitions, open.unmarked = origins[topic], true
 				partitions[p] = kgo.NewOffset().At(open.offset)
 			} else {
 				open.metadata, open.meta = e.committer.metadata[place{topic, p}], e.committer.meta(topic, p)
-				if !open.meta.Clean {
+				if open.unmarked = open.meta.Clean; !open.unmarked {
 					open.end = ends[place{topic, p}]
 				}
 			}
@@ -74,9 +75,10 @@ func (e *engine) onOffsets(ctx context.Context, offsets map[string]map[int32]kgo
 				partitions[p] = kgo.NewOffset().At(k.watermark).WithEpoch(k.epoch)
 			}
 			e.openAssignment(open)
+			unmarked = unmarked || open.unmarked
 		}
 	}
-	if len(fresh) > 0 {
+	if unmarked {
 		e.committer.now() // so that the start holds, whatever happens next
 	}
 	return offsets, nil

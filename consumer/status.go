@@ -127,6 +127,9 @@ func (a *assignment) status() (duplex.PartitionStatus, duplex.Problem) {
 		}
 		return p, duplex.Problem{Code: duplex.StatusRetrying, Detail: fmt.Sprintf(
 			"%s/%d: offset %d waits for attempt %d: %v%s", a.topic, a.partition, failed.head.record.Offset, p.Attempt, failed.lastErr, more)}
+	case long && p.Lag > 0 && a.halts.Load() == haltUnmarked:
+		return p, duplex.Problem{Code: duplex.StatusStalled, Detail: fmt.Sprintf(
+			"%s/%d: nothing starts before the first commit is acknowledged, which it was not for %s", a.topic, a.partition, stood.Round(time.Second))}
 	case long && p.Lag > 0 && a.halts.Load() == 0:
 		return p, duplex.Problem{Code: duplex.StatusStalled, Detail: fmt.Sprintf(
 			"%s/%d: nothing was finished for %s, %d records behind; %d loaded, %d handlers at work, the oldest for %s", a.topic, a.partition,

@@ -44,7 +44,10 @@ func (a *assignment) meta() commitmeta.Meta {
 }
 
 // clean reports whether nothing has begun that is not finished, and nothing will begin
-// any more. It is of use for sources that Answer only.
+// any more. It is of use for sources that Answer only: where the next owner reads it,
+// or that nothing was ever committed, none of their handlers starts before a commit is
+// acknowledged that says otherwise, or the owner after that one would take what began
+// until the first commit for what never did.
 func (a *assignment) clean() bool {
 	return a.handler.answers && a.halts.Load()&haltEnding != 0 && !a.busy() && !a.gaveUp && a.after == nil && a.begun <= a.ledger.Watermark()
 }

@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -21,6 +22,8 @@ import (
 const (
 	buildTimeout = 10 * time.Minute
 	exitTimeout  = 2 * time.Minute // of a process that should end by itself
+	// stacksTimeout is how long one that does not may take to say where it stands.
+	stacksTimeout = 10 * time.Second
 )
 
 // binaries are the programs of ../cmd, built once in a run.
@@ -159,16 +162,22 @@ func (p *process) peakMemory() int {
 	return kib
 }
 
-// wait returns the exit code, −1 after a signal that the program did not catch.
+// wait returns the exit code, −1 after a signal that the program did not catch. A program
+// that does not end says where it stands.
 func (p *process) wait(t *testing.T) int {
 	t.Helper()
 	select {
 	case <-p.exited:
 		return p.code
 	case <-time.After(exitTimeout):
-		require.FailNow(t, "the process did not end", "within %s", exitTimeout)
-		return 0
 	}
+	p.signal(t, syscall.SIGQUIT) // Go's runtime prints all goroutines, and ends it
+	select {
+	case <-p.exited:
+	case <-time.After(stacksTimeout):
+	}
+	require.FailNow(t, "the process did not end", "within %s: process %d, %q: %s", exitTimeout, p.cmd.Process.Pid, p.cmd.Args, p.stderr.String())
+	return 0
 }
 
 // output collects what a process writes.

@@ -60,7 +60,9 @@ type answering struct {
 	cut  func()
 }
 
-func (c *calls) serve() *answering {
+func (c *calls) serve() *answering { return c.serveOver(c.k.Cluster) }
+
+func (c *calls) serveOver(cluster duplex.Cluster) *answering {
 	c.t.Helper()
 	released := make(chan struct{})
 	a := &answering{began: make(chan string, 1000), release: sync.OnceFunc(func() { close(released) })}
@@ -81,7 +83,6 @@ func (c *calls) serve() *answering {
 		return "re: " + q.ID, nil
 	}
 	line := &line{}
-	cluster := c.k.Cluster
 	dial := cluster.Dial
 	if dial == nil {
 		dial = (&net.Dialer{}).DialContext

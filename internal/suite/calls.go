@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/duplex-go/duplex"
 	"github.com/duplex-go/duplex/duplextest"
@@ -28,6 +29,7 @@ func calling() []Scenario {
 		{"many instances share few partitions of replies evenly, and get none of the others'", []string{"Q2", "Q3"}, instancesShareReplies},
 		{"servers that are restarted one after the other answer every call, once", []string{"Q1", "Q6"}, rollingServersAnswerAll},
 		{"a call that a dead server had begun runs again only if it is safe", []string{"Q1", "Q5"}, deadServersCallsAreTold},
+		{"a server that takes over runs nothing before the group knows", []string{"Q5"}, successorsSayThatTheyBegin},
 		{"a server writes replies only where they may go", []string{"Q7"}, forgedReplyTopicsAreRefused},
 		{"replies that nobody waits for reach nobody", []string{"Q3"}, strangeRepliesAreCounted},
 		{"a reply topic that is deleted ends the calls under way, and is made again", []string{"Q1", "Q10"}, deletedReplyTopicEndsCalls},
@@ -182,6 +184,43 @@ func deadServersCallsAreTold(t *testing.T, k Kafka) {
 	require.Equal(t, rpc.Maybe, rpc.ExecutedOf(err), "it has run")
 	require.Equal(t, 1, c.times("Echo"))
 	require.NoError(t, c.ask(cl, c.echo, question{ID: "and so on"}))
+}
+
+// successorsSayThatTheyBegin: what is committed says that nothing has begun, where a server
+// stopped in order, or nothing is, since there was none before. A server that comes then,
+// and dies before it has committed anything else, must not have run what the one after
+// it takes for fresh.
+func successorsSayThatTheyBegin(t *testing.T, k Kafka) {
+	mute := &Wire{Keys: []kmsg.Key{kmsg.OffsetCommit}, Loses: func(kmsg.Request) bool { return true }}
+	type service struct {
+		*calls
+		mute  *answering
+		ended chan error
+	}
+	var services []service
+	for _, before := range []bool{false, true} {
+		c := newCalls(t, k)
+		cl := c.client(rpc.ClientConfig{})
+		if before {
+			s := c.serve()
+			require.NoError(t, c.ask(cl, c.echo, question{ID: "before"}))
+			s.stop()
+		}
+		s := service{c, c.serveOver(mute.Watch(k.Cluster)), make(chan error, 1)}
+		go func() { s.ended <- c.ask(cl, c.echo, question{ID: "one", Wait: true}) }()
+		services = append(services, s)
+	}
+	for _, s := range services {
+		eventually(t, "the call is fetched", func() bool {
+			return slices.ContainsFunc(s.mute.Status().Partitions, func(p duplex.PartitionStatus) bool { return p.Loaded > 0 })
+		})
+		s.mute.cut()
+	}
+	for _, s := range services {
+		s.serve().release()
+		require.NoError(t, receive(t, s.ended, "the call is answered"))
+		require.Equal(t, 1, s.times("one"))
+	}
 }
 
 func forgedReplyTopicsAreRefused(t *testing.T, k Kafka) {
