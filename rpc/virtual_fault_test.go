@@ -584,3 +584,47 @@ func TestVirtualTopicOfRepliesGoes(t *testing.T) {
 		})
 	}
 }
+
+// A server that may not commit runs nothing, since the one after it would not know of it,
+// and says so; once it may, it goes on.
+func TestVirtualServerThatCannotCommitRunsNothing(t *testing.T) {
+	duplextest.VirtualTime(t, func(t *testing.T, b *broker.Broker) {
+		var ran, allowed atomic.Int64
+		b.Kfake().ControlKey(int16(kmsg.OffsetCommit), func(req kmsg.Request) (kmsg.Response, error, bool) {
+			b.Kfake().KeepControl()
+			return refusedCommit(req), nil, allowed.Load() == 0
+		})
+		m := rpc.Method[int, int]{Service: "clock", Name: "Count"}
+		s := serve(t, rpc.ServerConfig{Cluster: b.Cluster(), Handlers: []rpc.Handler{
+			rpc.Handle(m, func(context.Context, int) (int, error) { return int(ran.Add(1)), nil }),
+		}})
+		c := client(t, rpc.ClientConfig{Cluster: b.Cluster(), WaitForServer: true})
+		p := rpc.Go(within(t, 10*time.Minute), c, m, 0)
+		time.Sleep(2 * time.Minute)
+		require.Zero(t, ran.Load())
+		st := s.Status()
+		require.Equal(t, duplex.StatusStalled, st.Code)
+		require.Contains(t, st.Problems[0].Detail, "nothing starts before the first commit is acknowledged")
+		allowed.Store(1)
+		n, err := p.Wait(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, 1, n)
+		require.Equal(t, duplex.StatusOK, s.Status().Code)
+	})
+}
+
+func refusedCommit(req kmsg.Request) kmsg.Response {
+	r, _ := req.(*kmsg.OffsetCommitRequest)
+	resp, _ := r.ResponseKind().(*kmsg.OffsetCommitResponse)
+	for _, of := range r.Topics {
+		topic := kmsg.NewOffsetCommitResponseTopic()
+		topic.Topic, topic.TopicID = of.Topic, of.TopicID
+		for _, p := range of.Partitions {
+			partition := kmsg.NewOffsetCommitResponseTopicPartition()
+			partition.Partition, partition.ErrorCode = p.Partition, kerr.TopicAuthorizationFailed.Code
+			topic.Partitions = append(topic.Partitions, partition)
+		}
+		resp.Topics = append(resp.Topics, topic)
+	}
+	return resp
+}
