@@ -463,7 +463,6 @@ type progress struct {
 	assignment *assignment
 	at         kgo.EpochOffset
 	metadata   string
-	clean      bool
 }
 
 // progress reports also whether it differs from what the broker has.
@@ -474,8 +473,7 @@ func (a *assignment) progress() (p progress, changed bool) {
 		return progress{}, false
 	}
 	a.settle()
-	meta := a.meta()
-	p = progress{a, kgo.EpochOffset{Epoch: a.epoch, Offset: a.ledger.Watermark()}, commitmeta.Encode(meta), meta.Clean}
+	p = progress{a, kgo.EpochOffset{Epoch: a.epoch, Offset: a.ledger.Watermark()}, commitmeta.Encode(a.meta())}
 	return p, p.at.Offset != a.committed || p.metadata != a.metadata
 }
 
@@ -495,7 +493,7 @@ func (p progress) acknowledged() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.committed, a.metadata, a.sent = p.at.Offset, p.metadata, nil
-	if !p.clean && a.halts.Load()&haltUnmarked != 0 {
+	if a.halts.Load()&haltUnmarked != 0 { // what says that all is clean comes after haltEnding only
 		a.halts.And(^haltUnmarked)
 		a.schedule()
 	}
