@@ -13,7 +13,9 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/duplex-go/duplex"
 	"github.com/duplex-go/duplex/dlq"
@@ -99,6 +101,7 @@ func TestKillsAtEveryPointOfAHop(t *testing.T) {
 	}
 	for _, h := range cases {
 		require.Equal(t, -1, h.process.wait(t), "%s: %s: it was to be killed: %s", h.step.name, h.at, h.process.stderr.tail())
+		h.expel(cl)
 		h.remember(cl)
 	}
 	t.Logf("%d processes killed after %s", len(cases), time.Since(began))
@@ -148,9 +151,9 @@ func (h *hopCase) prepare(cl *kgo.Client, n int) {
 func (h *hopCase) start(at point) {
 	h.t.Helper()
 	s := h.settings
-	s.Name, s.Point, s.CommitInterval = fmt.Sprintf("p%d", len(h.histories)+1), at, 100*time.Millisecond
-	if at != "" {
-		s.CommitInterval = commitInterval
+	s.Name, s.Point, s.CommitInterval, s.SessionTimeout = fmt.Sprintf("p%d", len(h.histories)+1), at, 100*time.Millisecond, sessionTimeout
+	if at != "" { // nothing but its point is to end it, however slow the machine is
+		s.CommitInterval, s.SessionTimeout = commitInterval, 2*exitTimeout
 	}
 	s.History = filepath.Join(h.t.TempDir(), s.Name)
 	h.histories = append(h.histories, s.History)
@@ -158,6 +161,23 @@ func (h *hopCase) start(at point) {
 	require.NoError(h.t, err)
 	h.process = startPath(h.t, os.Args[0], []string{"-test.run=^TestHopProcess$", "-test.timeout=0"},
 		[]string{helperVariable + "=hop", hopVariable + "=" + string(text)})
+}
+
+// expel takes the member that was killed out of its group, as the end of its session
+// would.
+func (h *hopCase) expel(cl *kgo.Client) {
+	h.t.Helper()
+	groups, err := kadm.NewClient(cl).DescribeGroups(h.t.Context(), h.group)
+	require.NoError(h.t, err)
+	require.Len(h.t, groups[h.group].Members, 1)
+	leave := kmsg.NewPtrLeaveGroupRequest()
+	leave.Group = h.group
+	member := kmsg.NewLeaveGroupRequestMember()
+	member.MemberID = groups[h.group].Members[0].MemberID
+	leave.Members = append(leave.Members, member)
+	resp, err := leave.RequestWith(h.t.Context(), cl)
+	require.NoError(h.t, err)
+	require.NoError(h.t, kerr.ErrorForCode(resp.ErrorCode))
 }
 
 // remember keeps what the group has committed.

@@ -17,6 +17,8 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 
 	"github.com/duplex-go/duplex"
 	"github.com/duplex-go/duplex/consumer"
@@ -56,7 +58,7 @@ type hopSettings struct {
 	Chain         [4]string         // the source, the retry topics, the queue
 	Topics        map[string]string // names by ID, in hex
 
-	CommitInterval time.Duration
+	CommitInterval, SessionTimeout time.Duration
 	// Point, if not empty, is where it dies: when the record at Offset of From goes
 	// on to To, which is the Hops-th hop of the process.
 	Point    point
@@ -70,6 +72,7 @@ type hopProcess struct {
 	settings hopSettings
 	recorder *hist.Recorder
 	consumer *consumer.Consumer
+	log      *zap.Logger // to stderr, which is read if the test fails
 
 	mu      sync.Mutex
 	publish kmsg.Request // of the hop
@@ -92,7 +95,7 @@ func TestHopProcess(t *testing.T) {
 }
 
 func runHopProcess(text string) (err error) {
-	p := &hopProcess{}
+	p := &hopProcess{log: zap.New(zapcore.NewCore(zapcore.NewConsoleEncoder(zap.NewDevelopmentEncoderConfig()), os.Stderr, zap.InfoLevel))}
 	if err := json.Unmarshal([]byte(text), &p.settings); err != nil {
 		return err
 	}
@@ -101,8 +104,8 @@ func runHopProcess(text string) (err error) {
 		return err
 	}
 	cfg := consumer.Config{
-		Cluster: duplex.Cluster{Brokers: s.Brokers}, Group: s.Group, SessionTimeout: sessionTimeout, CommitInterval: s.CommitInterval,
-		Failures: dlq.Policy{Delays: hopDelays()},
+		Cluster: duplex.Cluster{Brokers: s.Brokers}, Group: s.Group, SessionTimeout: s.SessionTimeout, CommitInterval: s.CommitInterval,
+		Failures: dlq.Policy{Delays: hopDelays()}, Logger: p.log,
 		Handlers: []consumer.Handler{consumer.HandleRecord(s.Topic, p.handle)},
 	}
 	if s.Point != "" {
@@ -134,13 +137,15 @@ const (
 
 func (p *hopProcess) handle(ctx context.Context, r *kgo.Record) error {
 	attempt := consumer.FromContext(ctx).Attempt
+	verdict := verdictOfKey(string(r.Key), attempt)
+	if verdict != nil && p.settings.Point != "" {
+		if err := p.justCommitted(ctx, r); err != nil {
+			return err
+		}
+	}
 	run := hist.Of(r, p.settings.Name, attempt)
 	if err := p.recorder.Record(run.Started()); err != nil {
 		return err
-	}
-	verdict := verdictOfKey(string(r.Key), attempt)
-	if verdict != nil && p.settings.Point != "" {
-		p.justCommitted(r)
 	}
 	if verdict == nil || duplex.VerdictOf(verdict).Kind == duplex.VerdictDrop {
 		return errors.Join(p.recorder.Record(run.Finished()), verdict)
@@ -180,17 +185,18 @@ func (p *hopProcess) loses(r kmsg.Request) bool {
 func (p *hopProcess) sends(r kmsg.Request) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	defer p.saw("sends", r)
 	switch req := r.(type) {
 	case *kmsg.ProduceRequest:
-		if p.publish == nil && p.publishes(req) {
+		if !p.acked && p.publishes(req) { // one whose connection broke is sent again
 			p.publish = r
 			p.dies(beforePublish)
 		}
 	case *kmsg.OffsetCommitRequest:
-		if p.held == nil && p.commits(req, p.countsFailure) {
+		if p.commits(req, p.countsFailure) {
 			p.held = r
 		}
-		if p.acked && p.commit == nil && p.commits(req, p.passes) {
+		if p.acked && p.commits(req, p.passes) {
 			p.commit = r
 			p.dies(publishCounted) // it was to be dead by now
 			p.dies(beforeCommit)
@@ -201,6 +207,7 @@ func (p *hopProcess) sends(r kmsg.Request) {
 func (p *hopProcess) sent(r kmsg.Request) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.saw("sent", r)
 	switch r {
 	case p.publish:
 		p.dies(publishSent)
@@ -212,6 +219,7 @@ func (p *hopProcess) sent(r kmsg.Request) {
 func (p *hopProcess) answered(r kmsg.Request) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.saw("answered", r)
 	if r == p.held {
 		p.dies(publishHeld)
 	}
@@ -224,6 +232,12 @@ func (p *hopProcess) answered(r kmsg.Request) {
 		p.dies(commitStored)
 		go p.diesWhen(commitCounted, func() bool { return p.committed(p.settings.From) > p.settings.Offset })
 	}
+}
+
+// saw logs a request with what is known of it.
+func (p *hopProcess) saw(what string, r kmsg.Request) {
+	p.log.Info(what, zap.String("request", kmsg.NameForKey(r.Key())), zap.Bool("publish", r == p.publish), zap.Bool("acked", p.acked),
+		zap.Bool("commit", r == p.commit), zap.Bool("held", r == p.held))
 }
 
 // diesWhen ends the process at the point, if it is to die there, as soon as ok says
@@ -243,8 +257,9 @@ func (p *hopProcess) diesWhen(at point, ok func() bool) {
 // justCommitted waits for the commit of what came before r: the hop that brought it
 // here, or the records before it in the source. So a kill repeats nothing of that, and
 // the next commit comes when all is done with r. Otherwise one between its failure and
-// the publish could say that it failed, which is not forgotten then.
-func (p *hopProcess) justCommitted(r *kgo.Record) {
+// the publish could say that it failed, which is not forgotten then. It ends with ctx: a
+// process that is thrown out of its group begins anew, and not before this has ended.
+func (p *hopProcess) justCommitted(ctx context.Context, r *kgo.Record) error {
 	topic, offset := r.Topic, r.Offset
 	switch topic {
 	case p.settings.Chain[1]:
@@ -255,8 +270,13 @@ func (p *hopProcess) justCommitted(r *kgo.Record) {
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
 	for p.committed(topic) < offset {
-		<-tick.C
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
 	}
+	return nil
 }
 
 func (p *hopProcess) committed(topic string) int64 {

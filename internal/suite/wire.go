@@ -28,8 +28,8 @@ type Wire struct {
 	Loses func(kmsg.Request) bool
 	// Sent is called when all of a request is written.
 	Sent func(kmsg.Request)
-	// Answered is called when the beginning of an answer was read, which the client
-	// does not have yet.
+	// Answered is called when an answer was read, which the client does not have yet.
+	// One that refuses something is not an answer: the client will ask again.
 	Answered func(kmsg.Request)
 }
 
@@ -68,7 +68,7 @@ type watched struct {
 	pending []byte // the beginning of a request
 
 	answer []byte // the beginning of an answer
-	rest   int    // what is to come of one whose beginning was seen
+	whole  []byte // answers that the client may have
 
 	mu    sync.Mutex
 	asked map[int32]kmsg.Request // by correlation ID
@@ -127,29 +127,68 @@ func (w *watched) take(correlation int32) kmsg.Request {
 
 // Read implements net.Conn.
 func (w *watched) Read(b []byte) (int, error) {
-	n, err := w.Conn.Read(b)
 	if w.wire.Answered == nil {
-		return n, err
+		return w.Conn.Read(b)
 	}
-	const head = 2 * sizeBytes // its size, and which request it is for
-	for left := b[:n]; len(left) > 0; {
-		if w.rest > 0 {
-			passed := min(w.rest, len(left))
-			w.rest, left = w.rest-passed, left[passed:]
-			continue
+	for len(w.whole) == 0 {
+		n, err := w.Conn.Read(b)
+		w.answer = append(w.answer, b[:n]...)
+		w.read()
+		if err != nil && len(w.whole) == 0 {
+			return 0, err
 		}
-		more := min(head-len(w.answer), len(left))
-		w.answer, left = append(w.answer, left[:more]...), left[more:]
-		if len(w.answer) < head {
-			break
+	}
+	n := copy(b, w.whole)
+	w.whole = w.whole[n:]
+	return n, nil
+}
+
+// read looks at the answers of which all is there.
+func (w *watched) read() {
+	for len(w.answer) >= sizeBytes {
+		end := sizeBytes + int(binary.BigEndian.Uint32(w.answer))
+		if len(w.answer) < end {
+			return
 		}
-		if req := w.take(int32(binary.BigEndian.Uint32(w.answer[sizeBytes:]))); req != nil {
+		if req := w.take(int32(binary.BigEndian.Uint32(w.answer[sizeBytes:]))); req != nil && !refuses(req, w.answer[2*sizeBytes:end]) {
 			w.wire.Answered(req)
 		}
-		w.rest = int(binary.BigEndian.Uint32(w.answer)) - sizeBytes
-		w.answer = w.answer[:0]
+		w.whole, w.answer = append(w.whole, w.answer[:end]...), w.answer[end:]
 	}
-	return n, err
+}
+
+// refuses reports whether an answer, without its size and number, says that some of what
+// was asked was not done.
+func refuses(req kmsg.Request, answer []byte) bool {
+	r := kbin.Reader{Src: answer}
+	if req.IsFlexible() {
+		kmsg.SkipTags(&r)
+	}
+	resp := req.ResponseKind()
+	resp.SetVersion(req.GetVersion())
+	if r.Complete() != nil || resp.ReadFrom(slices.Clone(r.Src)) != nil {
+		return true
+	}
+	refused := false
+	switch resp := resp.(type) {
+	case *kmsg.ProduceResponse:
+		for _, t := range resp.Topics {
+			for _, p := range t.Partitions {
+				refused = refused || p.ErrorCode != 0
+			}
+		}
+	case *kmsg.OffsetCommitResponse:
+		for _, t := range resp.Topics {
+			for _, p := range t.Partitions {
+				refused = refused || p.ErrorCode != 0
+			}
+		}
+	case *kmsg.InitProducerIDResponse:
+		return resp.ErrorCode != 0
+	case *kmsg.EndTxnResponse:
+		return resp.ErrorCode != 0
+	}
+	return refused
 }
 
 // request decodes a request without its size, if it is to be looked at.
