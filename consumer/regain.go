@@ -13,7 +13,8 @@ import (
 // coordinator moves to another broker: the member is thrown out for a moment, and
 // joins again to find that nobody else had the partition. Whether anybody did is
 // seen from the committed offset and what stands beside it: they must be as this
-// member left them.
+// member left them. Where that is nothing, it goes on from where it began: the end of
+// the partition, or where a time is, may be another one by now.
 type regain struct {
 	mu   sync.Mutex
 	kept map[place]kept
@@ -29,7 +30,7 @@ type kept struct {
 	watermark int64
 }
 
-// commitState is a committed offset with what stands beside it.
+// commitState is a committed offset, −1 where there is none, with what stands beside it.
 type commitState struct {
 	offset   int64
 	metadata string
@@ -67,7 +68,7 @@ func (r *regain) take(at place, now commitState) (k kept, ok bool) {
 	defer r.mu.Unlock()
 	k, ok = r.kept[at]
 	delete(r.kept, at)
-	return k, ok && now.offset >= 0 && time.Now().Before(k.until) && slices.Contains(k.left, now)
+	return k, ok && time.Now().Before(k.until) && slices.Contains(k.left, now)
 }
 
 // forget drops what is known of a topic's partitions.

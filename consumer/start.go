@@ -70,7 +70,7 @@ func (e *engine) onOffsets(ctx context.Context, offsets map[string]map[int32]kgo
 					open.end = ends[place{topic, p}]
 				}
 			}
-			if k, ok := e.regain.take(place{topic, p}, commitState{at.Offset, open.metadata}); ok {
+			if k, ok := e.regain.take(place{topic, p}, commitState{open.committed, open.metadata}); ok {
 				open.offset, open.epoch, open.meta = k.watermark, k.epoch, k.meta
 				partitions[p] = kgo.NewOffset().At(k.watermark).WithEpoch(k.epoch)
 			}

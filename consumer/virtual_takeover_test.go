@@ -184,6 +184,30 @@ func TestVirtualMemberThatIsThrownOutGoesOnWhereItWas(t *testing.T) {
 	})
 }
 
+// The same before anything was ever committed: a group that begins at the end goes on
+// where it began, and not at what is the end by then.
+func TestVirtualMemberThatNeverCommittedGoesOnWhereItWas(t *testing.T) {
+	inWorld(t, 1, func(t *testing.T, w *world) {
+		w.publish(0, 0, 10)
+		refuse := w.kafka.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.OffsetCommit}, Err: kerr.GroupAuthorizationFailed, Count: -1})
+		s := newSeen()
+		m := w.start(consumer.Config{Ordering: consumer.ByPartition, StartOffset: consumer.StartLatest(), Handlers: s.collect(0)})
+		eventually(t, time.Minute, "an assignment", func() bool { return len(m.c.Status().Partitions) == 1 })
+		w.publish(0, 10, 10)
+		eventually(t, time.Minute, "what came after the start", func() bool { return s.count() == 10 })
+		rejoin := w.kafka.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.JoinGroup}, Err: kerr.CoordinatorNotAvailable, Count: -1})
+		hook := w.kafka.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Heartbeat}, Err: kerr.UnknownMemberID, Count: 1})
+		require.NoError(t, hook.Wait(t.Context(), 1))
+		eventually(t, time.Minute, "the loss", func() bool { return len(m.c.Status().Partitions) == 0 })
+		w.publish(0, 20, 10)
+		refuse.Remove()
+		rejoin.Remove()
+		eventually(t, 5*time.Minute, "a commit of everything", func() bool { return w.committed(0) == 30 })
+		require.Equal(t, upTo(30)[10:], s.of(0))
+		require.NoError(t, m.halt())
+	})
+}
+
 // If somebody else had the partition in between, what was committed counts, and
 // nothing else.
 func TestVirtualMemberForgetsWhenSomebodyElseCommitted(t *testing.T) {
