@@ -103,10 +103,12 @@ type opening struct {
 	metadata   string          // beside the committed offset
 	meta       commitmeta.Meta // what it says
 	// end is below which offset a former owner may have begun records.
-	end int64
-	// unmarked says that nothing is committed, or that nothing has begun.
-	unmarked bool
+	end   int64
+	clean bool // what is committed says that nothing has begun
 }
+
+// unmarked reports whether nothing that is committed says that anything has begun.
+func (o opening) unmarked() bool { return o.committed < 0 || o.clean }
 
 func newAssignment(e *engine, o opening) *assignment {
 	a := &assignment{

@@ -126,7 +126,7 @@ func (e *engine) openLocked(o opening) *assignment {
 	if e.pauses != nil && e.pauses.paused(o.topic, o.partition) {
 		a.halt(haltPaused)
 	}
-	if a.handler.answers && o.unmarked {
+	if a.handler.answers && o.unmarked() {
 		a.halt(haltUnmarked)
 	}
 	if e.stopping.Load() {

@@ -120,7 +120,7 @@ func (e *engine) seekOne(ctx context.Context, a *assignment, offset int64) error
 	e.handoff.settled(func() {
 		next = e.replace(a, opening{
 			topic: a.topic, partition: a.partition, generation: a.generation, offset: offset, committed: -1, epoch: -1,
-			meta: commitmeta.Meta{Partitions: a.origin}, unmarked: true,
+			meta: commitmeta.Meta{Partitions: a.origin},
 		})
 		if next != nil {
 			e.client.SetOffsets(map[string]map[int32]kgo.EpochOffset{a.topic: {a.partition: {Epoch: -1, Offset: offset}}})

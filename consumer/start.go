@@ -62,11 +62,11 @@ func (e *engine) onOffsets(ctx context.Context, offsets map[string]map[int32]kgo
 			open := opening{topic: topic, partition: p, generation: generation, offset: at.Offset, committed: at.Offset, epoch: at.Epoch}
 			if at.Offset < 0 {
 				open.offset, open.committed, open.epoch = starts[place{topic, p}], -1, -1
-				open.meta.Partitions, open.unmarked = origins[topic], true
+				open.meta.Partitions = origins[topic]
 				partitions[p] = kgo.NewOffset().At(open.offset)
 			} else {
 				open.metadata, open.meta = e.committer.metadata[place{topic, p}], e.committer.meta(topic, p)
-				if open.unmarked = open.meta.Clean; !open.unmarked {
+				if open.clean = open.meta.Clean; !open.clean {
 					open.end = ends[place{topic, p}]
 				}
 			}
@@ -75,7 +75,7 @@ func (e *engine) onOffsets(ctx context.Context, offsets map[string]map[int32]kgo
 				partitions[p] = kgo.NewOffset().At(k.watermark).WithEpoch(k.epoch)
 			}
 			e.openAssignment(open)
-			unmarked = unmarked || open.unmarked
+			unmarked = unmarked || open.unmarked()
 		}
 	}
 	if unmarked {

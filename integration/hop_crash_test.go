@@ -178,6 +178,8 @@ func (h *hopCase) expel(cl *kgo.Client) {
 	resp, err := leave.RequestWith(h.t.Context(), cl)
 	require.NoError(h.t, err)
 	require.NoError(h.t, kerr.ErrorForCode(resp.ErrorCode))
+	require.Len(h.t, resp.Members, 1)
+	require.NoError(h.t, kerr.ErrorForCode(resp.Members[0].ErrorCode))
 }
 
 // remember keeps what the group has committed.

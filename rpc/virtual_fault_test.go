@@ -15,6 +15,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/duplex-go/duplex"
@@ -589,11 +590,8 @@ func TestVirtualTopicOfRepliesGoes(t *testing.T) {
 // and says so; once it may, it goes on.
 func TestVirtualServerThatCannotCommitRunsNothing(t *testing.T) {
 	duplextest.VirtualTime(t, func(t *testing.T, b *broker.Broker) {
-		var ran, allowed atomic.Int64
-		b.Kfake().ControlKey(int16(kmsg.OffsetCommit), func(req kmsg.Request) (kmsg.Response, error, bool) {
-			b.Kfake().KeepControl()
-			return refusedCommit(req), nil, allowed.Load() == 0
-		})
+		var ran atomic.Int64
+		refuse := b.Kfake().Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.OffsetCommit}, Err: kerr.GroupAuthorizationFailed, Count: -1})
 		m := rpc.Method[int, int]{Service: "clock", Name: "Count"}
 		s := serve(t, rpc.ServerConfig{Cluster: b.Cluster(), Handlers: []rpc.Handler{
 			rpc.Handle(m, func(context.Context, int) (int, error) { return int(ran.Add(1)), nil }),
@@ -605,27 +603,11 @@ func TestVirtualServerThatCannotCommitRunsNothing(t *testing.T) {
 		st := s.Status()
 		require.Equal(t, duplex.StatusStalled, st.Code)
 		require.Contains(t, st.Problems[0].Detail, "nothing starts before the first commit is acknowledged")
-		allowed.Store(1)
+		refuse.Remove()
 		n, err := p.Wait(t.Context())
 		require.NoError(t, err)
 		require.Equal(t, 1, n)
 		time.Sleep(time.Second) // the reply may be there before the server knows that it is
 		require.Equal(t, duplex.StatusOK, s.Status().Code)
 	})
-}
-
-func refusedCommit(req kmsg.Request) kmsg.Response {
-	r, _ := req.(*kmsg.OffsetCommitRequest)
-	resp, _ := r.ResponseKind().(*kmsg.OffsetCommitResponse)
-	for _, of := range r.Topics {
-		topic := kmsg.NewOffsetCommitResponseTopic()
-		topic.Topic, topic.TopicID = of.Topic, of.TopicID
-		for _, p := range of.Partitions {
-			partition := kmsg.NewOffsetCommitResponseTopicPartition()
-			partition.Partition, partition.ErrorCode = p.Partition, kerr.TopicAuthorizationFailed.Code
-			topic.Partitions = append(topic.Partitions, partition)
-		}
-		resp.Topics = append(resp.Topics, topic)
-	}
-	return resp
 }
