@@ -8,6 +8,7 @@ import (
 	"net"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -20,6 +21,7 @@ import (
 type gate struct {
 	listener net.Listener
 	running  sync.WaitGroup
+	away     atomic.Bool // the brokers; see leave
 
 	mu    sync.Mutex
 	open  chan struct{} // closed while the gate is open
@@ -73,6 +75,19 @@ func (g *gate) unshut() {
 	}
 }
 
+// leave takes the brokers away behind the gate, until comeBack: all connections end,
+// and those that are made do so before anything is answered.
+func (g *gate) leave() {
+	g.away.Store(true)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for conn := range g.conns {
+		_ = conn.Close()
+	}
+}
+
+func (g *gate) comeBack() { g.away.Store(false) }
+
 func (g *gate) accept() {
 	for {
 		conn, err := g.listener.Accept()
@@ -112,6 +127,10 @@ func (g *gate) serve(from net.Conn) {
 		return
 	}
 	g.wait()
+	if g.away.Load() {
+		hangUp(from)
+		return
+	}
 	to, err := net.DialTimeout("tcp", strings.TrimSpace(address), time.Second)
 	if err != nil || !g.keep(to) {
 		return
@@ -121,6 +140,15 @@ func (g *gate) serve(from net.Conn) {
 	both.Go(func() { g.copy(to, in); _ = to.Close(); _ = from.Close() })
 	both.Go(func() { g.copy(from, to); _ = to.Close(); _ = from.Close() })
 	both.Wait()
+}
+
+// hangUp does what proxies, published ports and load balancers do with whoever wants
+// a broker that is away: the connection was made, and is at its end.
+func hangUp(from net.Conn) {
+	if tcp, ok := from.(*net.TCPConn); ok {
+		_ = tcp.CloseWrite()
+	}
+	_, _ = io.Copy(io.Discard, from) // what is left unread would have it reset instead
 }
 
 func (g *gate) copy(to io.Writer, from io.Reader) {

@@ -54,6 +54,7 @@ type group struct {
 	dir      string
 	recorder *hist.Recorder // of what the test does
 	files    []string
+	refusals refusals
 	members  []*member // that are at work
 	joined   int
 	watching func() // ends the watch of commits
@@ -330,9 +331,32 @@ func (p *publishing) send(cl *producer.Producer, recorder *hist.Recorder, key st
 			outcome = hist.Unknown
 		case err != nil:
 			outcome = hist.Fail
+			p.group.refusals.note(err)
 		}
 		_ = recorder.Record(e.Published(seq, outcome))
 	})
+}
+
+// refusals are why publishes were refused, once each, and when first.
+type refusals struct {
+	mu    sync.Mutex
+	texts []string
+}
+
+func (r *refusals) note(err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	const enough = 8
+	known := func(text string) bool { return strings.HasSuffix(text, err.Error()) }
+	if len(r.texts) < enough && !slices.ContainsFunc(r.texts, known) {
+		r.texts = append(r.texts, time.Now().Format("15:04:05.000 ")+err.Error())
+	}
+}
+
+func (r *refusals) String() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return strings.Join(r.texts, "\n")
 }
 
 // spread gives the i-th record one of the keys. Those of a key come in threes, so
@@ -407,7 +431,7 @@ func (g *group) check(allow hist.Allow) *hist.Report {
 	report := h.Check(allow)
 	g.t.Log(report)
 	require.NoError(g.t, report.Err())
-	require.Zero(g.t, report.Refused, "publishes were refused")
+	require.Zero(g.t, report.Refused, "publishes were refused: %s", &g.refusals)
 	require.Positive(g.t, report.Commits, "nobody saw a commit")
 	require.Positive(g.t, report.Asked, "nobody asked for a commit")
 	return report

@@ -5,11 +5,13 @@ import (
 	"encoding/binary"
 	"io"
 	"net"
+	"strconv"
 	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -94,6 +96,42 @@ func TestProducerGivesUpOnAFrozenBroker(t *testing.T) {
 	size := logSize(t, n.Cluster(), topic)
 	require.GreaterOrEqual(t, size, int64(5))
 	require.LessOrEqual(t, size, int64(got.Published+got.Unknown), "a record that was called refused is in the log")
+}
+
+// P7: a proxy, a published port or a load balancer takes connections for a broker
+// that is away, and ends them.
+func TestBrokerBehindAProxyIsAway(t *testing.T) {
+	t.Parallel()
+	c := cluster(t)
+	topic, proxy := newTopic(t, c, 3), newGate(t)
+	behind := c
+	behind.Dial = through(proxy.address())
+	p, err := producer.New(producer.Config{Cluster: behind, Timeout: time.Minute})
+	require.NoError(t, err)
+	var stored atomic.Int64
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	publish := func(records int) {
+		for i := range records {
+			<-tick.C
+			r := &kgo.Record{Topic: topic, Key: []byte(strconv.Itoa(i % 20)), Value: []byte("departure")}
+			p.PublishAsync(t.Context(), r, func(_ duplex.Position, err error) {
+				if assert.NoError(t, err) {
+					stored.Add(1)
+				}
+			})
+		}
+	}
+	const before, meanwhile, after = 100, 600, 100
+	publish(before)
+	proxy.leave()
+	publish(meanwhile)
+	require.Less(t, stored.Load(), int64(before+meanwhile), "it was away")
+	proxy.comeBack()
+	publish(after)
+	require.NoError(t, p.Close())
+	require.Equal(t, int64(before+meanwhile+after), stored.Load())
+	require.Equal(t, stored.Load(), logSize(t, c, topic))
 }
 
 // P2: the record is stored, its answer is lost, and the second try is refused. To

@@ -23,7 +23,8 @@
 // the error matches [duplex.ErrOutcomeUnknown]: the record may be in the log,
 // once, or may still get there. If it had not, the error is [duplex.ErrTimeout],
 // and the record is nowhere. A caller that gives up never harms the records of
-// others.
+// others, and neither does a broker that is away: what waits for it waits for
+// another leader, or for it to come back.
 //
 // # Errors
 //

@@ -35,10 +35,7 @@ import (
 // Everything else is [duplex.ErrOutcomeUnknown], beside whatever code the error
 // has.
 func (p *Producer) outcome(pd pending, err error) error {
-	topic, writes := pd.record().Topic, pd.cohort.writes // of a flood, the cohort's will do: it is no larger
-	if with := pd.company(); with != nil {
-		writes = with.writes
-	}
+	topic, writes := pd.record().Topic, pd.writes()
 	op := fmt.Sprintf("producer: publishing to %q", topic)
 	explained := kafka.Explain(op, err)
 	e, ok := errors.AsType[*duplex.Error](explained)
@@ -95,12 +92,16 @@ func refused(topic string, code duplex.Code, hint string, err error) error {
 }
 
 // gaveUp is the result of a publish that ends at its deadline, or with its
-// caller, in the given state.
-func gaveUp(topic string, was state, cause error) error {
-	if was == sent {
-		return refused(topic, duplex.ErrOutcomeUnknown, "the record was handed over and may still be stored, once", cause)
+// caller, in the given state. written says whether a produce request was written
+// since it was sent.
+func gaveUp(topic string, was state, written bool, cause error) error {
+	switch {
+	case was != sent:
+		return refused(topic, duplex.ErrTimeout, "nothing was sent", cause)
+	case !written:
+		return refused(topic, duplex.ErrOutcomeUnknown, "nothing was written to a broker yet: check that they answer; the record may still be stored, once", cause)
 	}
-	return refused(topic, duplex.ErrTimeout, "nothing was sent", cause)
+	return refused(topic, duplex.ErrOutcomeUnknown, "the record was handed over and may still be stored, once", cause)
 }
 
 // errTimeout is the cause of a publish that Config.Timeout ended.

@@ -89,6 +89,15 @@ func (pd pending) company() *company {
 	return &pd.cohort.company[pd.i]
 }
 
+// writes counts the produce requests that were written before it was sent. Of one
+// of a flood, the cohort's count will do: it is no larger.
+func (pd pending) writes() int64 {
+	if with := pd.company(); with != nil {
+		return with.writes
+	}
+	return pd.cohort.writes
+}
+
 // A call is a caller that waits.
 type call struct {
 	position duplex.Position

@@ -3,6 +3,8 @@
 package producer_test
 
 import (
+	"errors"
+	"net"
 	"strconv"
 	"sync"
 	"testing"
@@ -62,6 +64,44 @@ func TestVirtualLeaderThatMovedCostsAMoment(t *testing.T) {
 		require.Less(t, time.Since(began), time.Second)
 		require.NoError(t, p.Close())
 	})
+}
+
+// Rule 38: a broker is away in a way that is not a refused connection, such as
+// behind a proxy that goes on accepting them. Nothing that waits for it, or for
+// another broker, is refused.
+func TestVirtualBrokerThatIsAwayRefusesNothing(t *testing.T) {
+	for name, away := range map[string]func() (net.Conn, error){
+		"behind a proxy": func() (net.Conn, error) {
+			conn, _ := net.Pipe()
+			return endsAtOnce{conn}, nil
+		},
+		"behind a dial function with errors of its own": func() (net.Conn, error) { return nil, errors.New("no such tunnel") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, 3, func(t *testing.T, w *world) {
+				p := w.producer(producer.Config{})
+				var stored int
+				flow := func(d time.Duration) {
+					for end := time.Now().Add(d); time.Now().Before(end); time.Sleep(time.Millisecond) {
+						r := record("v")
+						r.Key = strconv.AppendInt(nil, time.Now().UnixMilli()%100, 10)
+						p.PublishAsync(t.Context(), r, func(_ duplex.Position, err error) {
+							require.NoError(t, err)
+							stored++
+						})
+					}
+				}
+				for _, address := range w.cluster.Brokers {
+					flow(time.Second)
+					w.leave(address, away)
+					flow(5 * time.Second)
+					w.comeBack(address)
+				}
+				require.NoError(t, p.Close())
+				require.Len(t, w.log("orders"), stored)
+			})
+		})
+	}
 }
 
 // Rule 25: whoever waits for one record at a time waits for the broker alone.

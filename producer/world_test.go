@@ -4,6 +4,7 @@ package producer_test
 
 import (
 	"context"
+	"io"
 	"math/rand/v2"
 	"net"
 	"sync"
@@ -32,13 +33,14 @@ type world struct {
 	mu     sync.Mutex
 	conns  map[net.Conn]struct{}
 	hung   map[string]chan struct{} // by address; closed when it answers again
+	away   map[string]func() (net.Conn, error)
 	refuse atomic.Bool
 }
 
 func inWorld(t *testing.T, brokers int, fn func(t *testing.T, w *world)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		w := &world{t: t, conns: map[net.Conn]struct{}{}, hung: map[string]chan struct{}{}}
+		w := &world{t: t, conns: map[net.Conn]struct{}{}, hung: map[string]chan struct{}{}, away: map[string]func() (net.Conn, error){}}
 		ports := []int{9092, 9093, 9094}[:brokers]
 		kafka, err := kfake.NewCluster(kfake.NumBrokers(brokers), kfake.Ports(ports...), kfake.ListenFn(w.network.Listen),
 			kfake.SeedTopics(6, "orders"), kfake.SeedTopics(1, "single"))
@@ -54,6 +56,12 @@ func (w *world) dial(ctx context.Context, network, address string) (net.Conn, er
 	if w.refuse.Load() {
 		return nil, net.ErrClosed
 	}
+	w.mu.Lock()
+	away := w.away[address]
+	w.mu.Unlock()
+	if away != nil {
+		return away()
+	}
 	conn, err := w.network.DialContext(ctx, network, address)
 	if err != nil {
 		return nil, err
@@ -64,6 +72,27 @@ func (w *world) dial(ctx context.Context, network, address string) (net.Conn, er
 	w.conns[c] = struct{}{}
 	return c, nil
 }
+
+// leave takes a broker away: whoever dials it is answered by instead. comeBack ends
+// that.
+func (w *world) leave(address string, instead func() (net.Conn, error)) {
+	w.mu.Lock()
+	w.away[address] = instead
+	w.mu.Unlock()
+	w.dropConnections()
+}
+
+func (w *world) comeBack(address string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	delete(w.away, address)
+}
+
+// endsAtOnce takes what is written, and is at its end.
+type endsAtOnce struct{ net.Conn }
+
+func (endsAtOnce) Write(b []byte) (int, error) { return len(b), nil }
+func (endsAtOnce) Read([]byte) (int, error)    { return 0, io.EOF }
 
 // hang has a broker take requests, act on them, and never answer.
 func (w *world) hang(address string) {

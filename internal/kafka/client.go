@@ -84,6 +84,7 @@ func options(c duplex.Cluster, log *zap.Logger) ([]kgo.Opt, error) {
 		kgo.ClientID(id),
 		kgo.MetadataMinAge(metadataMinAge),
 		kgo.ConnIdleTimeout(idleTimeout),
+		kgo.AlwaysRetryEOF(), // one broker that is away behind a proxy refuses nothing (engine rule 38)
 		kgo.DisableClientMetrics(), // KIP-714 pushes would be requests nobody asked for
 	}
 	if log != nil {
@@ -114,27 +115,35 @@ func dialer(c duplex.Cluster) (dialFunc, error) {
 	if dial == nil {
 		dial = (&net.Dialer{}).DialContext
 	}
-	bounded := func(ctx context.Context, network, address string) (net.Conn, error) {
-		ctx, cancel := context.WithTimeout(ctx, timeout)
-		defer cancel()
-		return dial(ctx, network, address)
-	}
-	if c.TLS == nil {
-		return bounded, nil
-	}
-	config, err := tlsConfig(c.TLS)
-	if err != nil {
-		return nil, err
+	var config *tls.Config
+	if c.TLS != nil {
+		var err error
+		if config, err = tlsConfig(c.TLS); err != nil {
+			return nil, err
+		}
 	}
 	return func(ctx context.Context, network, address string) (net.Conn, error) {
 		ctx, cancel := context.WithTimeout(ctx, timeout)
 		defer cancel()
 		conn, err := dial(ctx, network, address)
-		if err != nil {
-			return nil, err
+		if err == nil && config != nil {
+			conn, err = handshake(ctx, conn, config, address)
 		}
-		return handshake(ctx, conn, config, address)
+		if err != nil {
+			return nil, notDialed(network, err)
+		}
+		return conn, nil
 	}, nil
+}
+
+// notDialed has kgo take whatever kept us from a broker for what it is: that broker
+// is away, and another one may not be (engine rule 38). Of errors that net does not
+// call one of dialing, as of TLS or of Cluster.Dial, it thinks that nothing helps.
+func notDialed(network string, err error) error {
+	if e, ok := errors.AsType[*net.OpError](err); ok && e.Op == "dial" {
+		return err
+	}
+	return &net.OpError{Op: "dial", Net: network, Err: err}
 }
 
 // Dial opens a connection to a broker as a client of c does: within its timeout, and with TLS
