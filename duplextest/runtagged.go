@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -37,7 +38,9 @@ const (
 // with the race detector if this process has it, and -short if that is set. Each
 // of them becomes a subtest of t with its own result and, where it failed, its
 // output. The test fails when the package has no such test, when one of them did
-// not run, and when they are not done ten seconds before t's own deadline.
+// not run, and when they are not done ten seconds before t's own deadline. Where
+// Go's race detector died, and not a test (https://go.dev/issue/78156), what had not
+// ended runs again, once, and t says so.
 //
 // In a process with the tag it does nothing, since the tests run there anyway.
 // It needs the go command, and a working directory that is the package's, as
@@ -51,7 +54,13 @@ func RunTagged(t *testing.T) {
 	expected := taggedTests(t, ".")
 	require.NotEmpty(t, expected, "no test of this package has a name that begins with %s and a file with //go:build %s", virtualPrefix, tag)
 	r := run{t: t, waiting: expected, output: map[string]*bytes.Buffer{}}
-	err := r.start(arguments(t))
+	err := r.start(arguments(t, "^"+virtualPrefix))
+	if err != nil && detectorDied.Match(r.rest.Bytes()) {
+		t.Logf("the race detector died in a bubble (https://go.dev/issue/78156): running again what had not ended, %v", r.waiting)
+		r.rest.Reset()
+		clear(r.output)
+		err = r.start(arguments(t, "^("+strings.Join(r.waiting, "|")+")$"))
+	}
 	if t.Failed() {
 		return
 	}
@@ -59,9 +68,14 @@ func RunTagged(t *testing.T) {
 	require.Empty(t, r.waiting, "these tests did not run:\n%s", r.rest.String())
 }
 
-func arguments(t *testing.T) []string {
+// detectorDied matches what the process says whose race detector died while a timer of a
+// bubble of testing/synctest went off: on the scheduler's own stack, where no code of Go's
+// users runs. Seen once with Go 1.26.8.
+var detectorDied = regexp.MustCompile(`(?m)^SIGSEGV: segmentation violation\nPC=.*\n\ngoroutine 0 .*\[idle, synctest bubble \d+\]`)
+
+func arguments(t *testing.T, which string) []string {
 	t.Helper()
-	args := []string{"test", "-json", "-tags", tag, "-run", "^" + virtualPrefix}
+	args := []string{"test", "-json", "-tags", tag, "-run", which}
 	if raced {
 		args = append(args, "-race")
 	}

@@ -46,7 +46,8 @@ func (p *Producer) giveUp(pd pending, cause error) {
 	c := pd.cohort
 	c.early++
 	topic := pd.record().Topic
-	err := gaveUp(topic, was, p.writes.Load() != pd.writes(), cause)
+	written := was == sent && p.writes.Load() != pd.writes() // the feeder still writes to one that is held
+	err := gaveUp(topic, was, written, cause)
 	with := pd.company()
 	if with == nil || with.call == nil {
 		p.callbacks.add(callback{done: c.done[pd.i], topic: topic, err: err, cohort: c, size: pd.size()})
