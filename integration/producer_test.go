@@ -108,6 +108,7 @@ func TestBrokerBehindAProxyIsAway(t *testing.T) {
 	behind.Dial = through(proxy.address())
 	p, err := producer.New(producer.Config{Cluster: behind, Timeout: time.Minute})
 	require.NoError(t, err)
+	t.Cleanup(func() { _ = p.Close() })
 	var stored atomic.Int64
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
