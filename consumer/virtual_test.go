@@ -342,6 +342,24 @@ func TestVirtualCutOffMemberStopsBeforeTheNextOwnerStarts(t *testing.T) {
 	})
 }
 
+// Brokers that are away behind a proxy are said to be so at once, not when the session
+// is over; work goes on when they are back.
+func TestVirtualBrokersBehindAProxyAreSaidToBeAway(t *testing.T) {
+	inWorld(t, 2, func(t *testing.T, w *world) {
+		w.publish(0, 0, 100)
+		s := newSeen()
+		a := w.start(consumer.Config{Ordering: consumer.ByPartition, SessionTimeout: time.Minute, Handlers: s.collect(0)})
+		eventually(t, time.Minute, "some work", func() bool { return w.committed(0) == 100 })
+		a.leave()
+		eventually(t, 5*time.Second, "what is wrong", func() bool { return a.c.Status().Code == duplex.StatusDisconnected })
+		w.publish(1, 0, 100)
+		a.comeBack()
+		eventually(t, time.Minute, "everything", func() bool { return w.committed(1) == 100 && a.c.Status().Code == duplex.StatusOK })
+		require.Equal(t, 200, s.count())
+		require.NoError(t, a.halt())
+	})
+}
+
 // A network that swallows everything gives no error, and kgo waits for its
 // heartbeat for longer than the session lasts: the consumer itself must stop.
 // Once the network is back, it goes on by itself.

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"strconv"
 	"sync"
@@ -243,6 +244,7 @@ type member struct {
 	done chan struct{}
 	err  error
 	cut  atomic.Bool
+	away atomic.Bool // see leave
 	mu   sync.Mutex
 	open []net.Conn
 
@@ -274,6 +276,10 @@ func (m *member) dial(ctx context.Context, network, address string) (net.Conn, e
 	if m.cut.Load() {
 		return nil, net.ErrClosed
 	}
+	if m.away.Load() {
+		conn, _ := net.Pipe()
+		return endsAtOnce{conn}, nil
+	}
 	conn, err := m.w.network.DialContext(ctx, network, address)
 	if err != nil {
 		return nil, err
@@ -283,6 +289,25 @@ func (m *member) dial(ctx context.Context, network, address string) (net.Conn, e
 	m.open = append(m.open, conn)
 	return &swallowing{Conn: conn, member: m}, nil
 }
+
+// leave takes the brokers away behind a proxy, which goes on accepting the member's
+// connections and ends them, until comeBack.
+func (m *member) leave() {
+	m.away.Store(true)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, conn := range m.open {
+		_ = conn.Close()
+	}
+}
+
+func (m *member) comeBack() { m.away.Store(false) }
+
+// endsAtOnce takes what is written, and is at its end.
+type endsAtOnce struct{ net.Conn }
+
+func (endsAtOnce) Write(b []byte) (int, error) { return len(b), nil }
+func (endsAtOnce) Read([]byte) (int, error)    { return 0, io.EOF }
 
 // swallow has the member's network take everything and give nothing back, as a
 // cut cable does, until heal.

@@ -103,6 +103,7 @@ func (p *Producer) options() []kgo.Opt {
 		kgo.ProduceRequestTimeout(requestTimeout),
 		kgo.RequestTimeoutOverhead(requestOverhead),
 		kgo.UnknownTopicRetries(3),
+		kgo.AlwaysRetryEOF(), // engine rule 38
 		kgo.WithHooks(&p.writes),
 	}
 }

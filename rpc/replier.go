@@ -87,6 +87,7 @@ func producing() []kgo.Opt {
 		kgo.MaxBufferedRecords(math.MaxInt32),
 		kgo.RecordDeliveryTimeout(deliveryTimeout),
 		kgo.UnknownTopicRetries(1),
+		kgo.AlwaysRetryEOF(),                       // engine rule 38
 		kgo.MetadataMinAge(100 * time.Millisecond), // engine rule 23
 		kgo.ConnIdleTimeout(9 * time.Minute),       // brokers close at ten
 	}

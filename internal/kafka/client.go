@@ -84,7 +84,6 @@ func options(c duplex.Cluster, log *zap.Logger) ([]kgo.Opt, error) {
 		kgo.ClientID(id),
 		kgo.MetadataMinAge(metadataMinAge),
 		kgo.ConnIdleTimeout(idleTimeout),
-		kgo.AlwaysRetryEOF(),       // one broker that is away behind a proxy refuses nothing (engine rule 38)
 		kgo.DisableClientMetrics(), // KIP-714 pushes would be requests nobody asked for
 	}
 	if log != nil {

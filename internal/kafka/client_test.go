@@ -8,6 +8,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
+	"errors"
 	"math/big"
 	"net"
 	"os"
@@ -95,6 +96,32 @@ func TestDial(t *testing.T) {
 	}
 	require.NoError(t, kafka.Ping(soon(t), client(t, c), "test"), "the handshake runs on what Dial returns")
 	require.Equal(t, b.Addrs()[0], <-dialled)
+}
+
+// Rule 38: for kgo, whatever keeps a client from a broker is an error of dialing.
+func TestWhateverKeepsUsFromABrokerIsAnErrorOfDialing(t *testing.T) {
+	t.Parallel()
+	own := errors.New("no such tunnel")
+	stranger := newIdentity(t, "stranger")
+	secured := serve(t, func(conn net.Conn) {
+		_ = tls.Server(conn, &tls.Config{Certificates: []tls.Certificate{stranger.certificate}, MinVersion: tls.VersionTLS12}).HandshakeContext(t.Context())
+	})
+	for name, c := range map[string]duplex.Cluster{
+		"a dial function's own": {Dial: func(context.Context, string, string) (net.Conn, error) { return nil, own }},
+		"a certificate":         {TLS: &duplex.TLS{}},
+		"net's": {Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, network, nobody(t))
+		}},
+	} {
+		_, err := kafka.Dial(soon(t), c, secured)
+		e, ok := errors.AsType[*net.OpError](err)
+		require.True(t, ok, "%s: %v", name, err)
+		require.Equal(t, "dial", e.Op, name)
+		again, _ := errors.AsType[*net.OpError](e.Err)
+		require.Nil(t, again, "%s: it is called one twice: %v", name, err)
+	}
+	_, err := kafka.Dial(soon(t), duplex.Cluster{Dial: func(context.Context, string, string) (net.Conn, error) { return nil, own }}, secured)
+	require.ErrorIs(t, err, own)
 }
 
 // identity is a certificate that signed itself, and files of it.
