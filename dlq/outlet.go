@@ -41,7 +41,6 @@ func (r *Redriver) openOutlet(ctx context.Context, queue string) (*outlet, error
 	options := []kgo.Opt{
 		kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.RequiredAcks(kgo.AllISRAcks()), kgo.ProducerLinger(0),
 		kgo.MaxBufferedRecords(4 * mostAtOnce), kgo.RecordDeliveryTimeout(transactionTimeout), kgo.UnknownTopicRetries(20),
-		kgo.AlwaysRetryEOF(), // engine rule 38
 	}
 	with := append(slices.Clip(options), kgo.TransactionalID("dlq-redrive."+queue), kgo.TransactionTimeout(transactionTimeout))
 	client, err := kafka.NewClient(r.cfg.Cluster, r.log, with...)

@@ -5,6 +5,7 @@ package rpc_test
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
 	"os"
 	"sync"
@@ -13,6 +14,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
@@ -29,11 +31,11 @@ import (
 type line struct {
 	dial func(ctx context.Context, network, address string) (net.Conn, error)
 
-	mu     sync.Mutex
-	cut    bool
-	lost   map[kmsg.Key]bool
-	silent map[kmsg.Key]chan struct{} // closed when answers come again
-	conns  []net.Conn
+	mu        sync.Mutex
+	cut, away bool
+	lost      map[kmsg.Key]bool
+	silent    map[kmsg.Key]chan struct{} // closed when answers come again
+	conns     []net.Conn
 }
 
 func newLine(c duplex.Cluster) (*line, duplex.Cluster) {
@@ -44,10 +46,14 @@ func newLine(c duplex.Cluster) (*line, duplex.Cluster) {
 
 func (l *line) connect(ctx context.Context, network, address string) (net.Conn, error) {
 	l.mu.Lock()
-	cut := l.cut
+	cut, away := l.cut, l.away
 	l.mu.Unlock()
 	if cut {
 		return nil, net.ErrClosed
+	}
+	if away {
+		conn, _ := net.Pipe()
+		return endsAtOnce{conn}, nil
 	}
 	conn, err := l.dial(ctx, network, address)
 	if err != nil {
@@ -61,15 +67,27 @@ func (l *line) connect(ctx context.Context, network, address string) (net.Conn, 
 }
 
 // sever closes all connections, and has no new one be made.
-func (l *line) sever() {
+func (l *line) sever() { l.end(&l.cut) }
+
+// leave takes the brokers away behind a proxy, which goes on accepting connections and
+// ends them.
+func (l *line) leave() { l.end(&l.away) }
+
+func (l *line) end(how *bool) {
 	l.mu.Lock()
-	l.cut = true
+	*how = true
 	conns := l.conns
 	l.mu.Unlock()
 	for _, c := range conns {
 		_ = c.Close()
 	}
 }
+
+// endsAtOnce takes what is written, and is at its end.
+type endsAtOnce struct{ net.Conn }
+
+func (endsAtOnce) Write(b []byte) (int, error) { return len(b), nil }
+func (endsAtOnce) Read([]byte) (int, error)    { return 0, io.EOF }
 
 func (l *line) lose(keys ...kmsg.Key) {
 	l.mu.Lock()
@@ -90,7 +108,7 @@ func (l *line) silence(keys ...kmsg.Key) {
 func (l *line) heal() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.cut = false
+	l.cut, l.away = false, false
 	clear(l.lost)
 	for _, c := range l.silent {
 		close(c)
@@ -584,6 +602,43 @@ func TestVirtualTopicOfRepliesGoes(t *testing.T) {
 			})
 		})
 	}
+}
+
+// Rule 38: brokers that are away behind a proxy fail no call that has time to wait for
+// them.
+func TestVirtualBrokersBehindAProxyFailNoCall(t *testing.T) {
+	duplextest.VirtualTime(t, func(t *testing.T, b *broker.Broker) {
+		l, cluster := newLine(b.Cluster())
+		m := rpc.Method[int, int]{Service: "clock", Name: "Count"}
+		serve(t, rpc.ServerConfig{Cluster: b.Cluster(), Handlers: []rpc.Handler{
+			rpc.Handle(m, func(_ context.Context, n int) (int, error) { return n, nil }),
+		}})
+		c, err := rpc.NewClient(rpc.ClientConfig{Cluster: cluster, Service: "desk"})
+		require.NoError(t, err)
+		t.Cleanup(func() { require.NoError(t, c.Close()) })
+		const before, meanwhile, after = 1000, 2000, 500
+		var calls sync.WaitGroup
+		var answered atomic.Int64
+		call := func(n int) {
+			for i := range n {
+				calls.Go(func() {
+					got, err := rpc.Call(within(t, 20*time.Second), c, m, i)
+					if assert.NoError(t, err) && assert.Equal(t, i, got) {
+						answered.Add(1)
+					}
+				})
+				time.Sleep(time.Millisecond)
+			}
+		}
+		call(before)
+		l.leave()
+		call(meanwhile)
+		require.Less(t, answered.Load(), int64(before+meanwhile), "they are away")
+		l.heal()
+		call(after)
+		calls.Wait()
+		require.Equal(t, int64(before+meanwhile+after), answered.Load())
+	})
 }
 
 // A server that may not commit runs nothing, since the one after it would not know of it,
